@@ -1,0 +1,1 @@
+"""What decides and bounds a motion: contract, checkpoint, latent policy, action gate."""

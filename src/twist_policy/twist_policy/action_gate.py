@@ -1,0 +1,171 @@
+"""The action gate: the last thing between a network's output and a motion.
+
+The same class runs in the training environment and in the robot node, so that the policy learns
+with exactly the bounds it will meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twist_policy.contract import PolicyContract, Workspace
+
+_PROJECTION_ROUNDS = 200
+
+
+class GateError(RuntimeError):
+    """An action cannot be made safe; the caller must stop the arm."""
+
+
+@dataclass(frozen=True)
+class GatedAction:
+    """What the gate lets through.
+
+    Attributes:
+        target: commanded tool-tip position, metres, base frame, shape (3,).
+        delta: ``target`` minus the previous target, metres, shape (3,); its norm is within the
+            bound. Divided by the bound, this is the "previous action" the world model is fed.
+        limited_by: which rules changed the request, a subset of
+            ``("norm", "leash", "workspace")``.
+    """
+
+    target: NDArray[np.float64]
+    delta: NDArray[np.float64]
+    limited_by: tuple[str, ...]
+
+
+class ActionGate:
+    """Turns actor outputs into tool-tip targets that respect every bound at once.
+
+    A target must lie in the intersection of three convex sets: the ball of radius `bound` around
+    the previous target, the ball of radius `leash` around the measured position, and the
+    workspace box. The requested target is taken when it lies in all of them; otherwise a point of
+    the intersection near it is found by cyclic projection (von Neumann; Bregman 1965). When the
+    intersection is empty (the arm was pushed or jumped away), the gate refuses.
+
+    Args:
+        bound: largest Euclidean norm of one step, metres.
+        leash: largest distance between target and measured position, metres.
+        workspace: box for targets.
+    """
+
+    def __init__(self, bound: float, leash: float, workspace: Workspace) -> None:
+        if not (np.isfinite(bound) and bound > 0 and np.isfinite(leash) and leash > 0):
+            raise ValueError(
+                f"bound and leash must be positive and finite, found {bound}, {leash}"
+            )
+        self.bound = float(bound)
+        self.leash = float(leash)
+        self._lower = np.asarray(workspace.lower, dtype=np.float64)
+        self._upper = np.asarray(workspace.upper, dtype=np.float64)
+        self._target: NDArray[np.float64] | None = None
+
+    @classmethod
+    def from_contract(cls, contract: PolicyContract) -> ActionGate:
+        """The gate that a checkpoint's contract asks for."""
+        return cls(contract.action_bound, contract.leash, contract.workspace)
+
+    @property
+    def target(self) -> NDArray[np.float64] | None:
+        """The last commanded position, metres, shape (3,); None before `reset`."""
+        return None if self._target is None else self._target.copy()
+
+    def reset(self, measured: ArrayLike) -> NDArray[np.float64]:
+        """Starts from where the tool is now and returns that position as the first target.
+
+        The measured position is moved into the workspace box when it lies outside by no more
+        than the leash, so that an arm resting at the edge can start.
+
+        Raises:
+            GateError: not three finite numbers, or further outside the box than the leash.
+        """
+        position = _finite3(measured, "measured tool position")
+        target = np.clip(position, self._lower, self._upper)
+        distance = float(np.linalg.norm(target - position))
+        if distance > self.leash:
+            raise GateError(
+                f"the tool at {_format(position)} is {distance:.3f} m outside the workspace "
+                f"{_format(self._lower)}..{_format(self._upper)} (leash {self.leash} m); "
+                "move the arm home before starting"
+            )
+        self._target = target
+        return target.copy()
+
+    def step(self, action: ArrayLike, measured: ArrayLike) -> GatedAction:
+        """Bounds one actor output.
+
+        Args:
+            action: actor output in [-1, 1], shape (3,); times `bound` it is the requested delta.
+            measured: measured tool-tip position, metres, base frame, shape (3,).
+
+        Raises:
+            GateError: `reset` was not called, an input is not finite, or no target satisfies
+                all bounds. The stored target is unchanged then.
+        """
+        if self._target is None:
+            raise GateError("the gate has no starting position; call reset(measured) first")
+        request = _finite3(action, "action") * self.bound
+        position = _finite3(measured, "measured tool position")
+        previous = self._target
+        limited: list[str] = []
+
+        norm = float(np.linalg.norm(request))
+        if norm > self.bound:
+            request = request * (self.bound / norm)
+            limited.append("norm")
+        target = previous + request
+        if float(np.linalg.norm(target - position)) > self.leash:
+            limited.append("leash")
+        if bool(np.any(target < self._lower) or np.any(target > self._upper)):
+            limited.append("workspace")
+        if "leash" in limited or "workspace" in limited:
+            target = self._project(target, previous, position)
+
+        self._target = target
+        return GatedAction(target.copy(), target - previous, tuple(limited))
+
+    def _project(
+        self, target: NDArray[np.float64], previous: NDArray[np.float64], measured: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """A point of the three sets' intersection near `target`; raises GateError if none."""
+        # Shrunk balls: cyclic projection converges to the boundary from outside, and the result
+        # must satisfy the true bounds exactly. The box is projected on last, so it holds exactly.
+        leash, bound = self.leash * (1 - 1e-6), self.bound * (1 - 1e-6)
+        for _ in range(_PROJECTION_ROUNDS):
+            target = _into_ball(target, measured, leash)
+            target = _into_ball(target, previous, bound)
+            target = np.clip(target, self._lower, self._upper)
+            if (
+                float(np.linalg.norm(target - measured)) <= self.leash
+                and float(np.linalg.norm(target - previous)) <= self.bound
+            ):
+                return target
+        raise GateError(
+            f"no target within {self.bound} m of the last target {_format(previous)} and within "
+            f"the leash of {self.leash} m of the measured tool position {_format(measured)} lies "
+            "in the workspace: the arm did not follow or was moved; stop, check it, move it home"
+        )
+
+
+def _into_ball(
+    point: NDArray[np.float64], centre: NDArray[np.float64], radius: float
+) -> NDArray[np.float64]:
+    offset = point - centre
+    distance = float(np.linalg.norm(offset))
+    return point if distance <= radius else centre + offset * (radius / distance)
+
+
+def _finite3(value: ArrayLike, name: str) -> NDArray[np.float64]:
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != (3,):
+        raise GateError(f"{name} must be three numbers, found shape {array.shape}")
+    if not bool(np.all(np.isfinite(array))):
+        raise GateError(f"{name} must be finite, found {array.tolist()}")
+    return array
+
+
+def _format(vector: NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{v:.3f}" for v in vector) + ")"
