@@ -1,0 +1,28 @@
+from setuptools import find_packages, setup
+
+package_name = "twist_evaluation"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    package_data={package_name: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+    ],
+    install_requires=["setuptools", "numpy", "jinja2", "matplotlib"],
+    python_requires=">=3.11",
+    zip_safe=False,
+    maintainer="TWIST maintainers",
+    maintainer_email="maintainers@twist-robotics.dev",
+    description="Trials, one bag per trial, success observers, statistics and reports.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "recorder = twist_evaluation.recorder_node:main",
+            "trial_runner = twist_evaluation.trial_runner_node:main",
+            "twist-report = twist_evaluation.report:main",
+        ],
+    },
+)

@@ -1,0 +1,1 @@
+"""Trials, one bag per trial, success observers, statistics and reports."""

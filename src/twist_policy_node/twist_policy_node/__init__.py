@@ -1,0 +1,1 @@
+"""The lifecycle node around a TWIST policy: camera in, Servo out, robot state, watchdogs."""

@@ -1,0 +1,1 @@
+"""Task cards, the MuJoCo scene, domain randomisation, environments and the robot twin."""

@@ -1,0 +1,26 @@
+from setuptools import find_packages, setup
+
+package_name = "twist_training"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    package_data={package_name: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+    ],
+    install_requires=["setuptools", "numpy", "torch", "matplotlib", "tqdm"],
+    python_requires=">=3.11",
+    zip_safe=False,
+    maintainer="TWIST maintainers",
+    maintainer_email="maintainers@twist-robotics.dev",
+    description="Teacher, collection, distillation, baselines, evaluation in simulation and export of a TWIST policy. No ROS.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "twist-train = twist_training.cli:main",
+        ],
+    },
+)

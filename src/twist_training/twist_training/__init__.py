@@ -1,0 +1,1 @@
+"""Teacher, collection, distillation, evaluation in simulation and export of a TWIST policy."""
