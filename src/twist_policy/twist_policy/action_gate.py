@@ -6,6 +6,7 @@ with exactly the bounds it will meet.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,8 @@ class GatedAction:
     Attributes:
         target: commanded tool-tip position, metres, base frame, shape (3,).
         delta: ``target`` minus the previous target, metres, shape (3,); its norm is within the
-            bound. Divided by the bound, this is the "previous action" the world model is fed.
+            bound, up to the rounding of the addition (relative 1e-9 at most). Divided by the
+            bound, this is the "previous action" the world model is fed.
         limited_by: which rules changed the request, a subset of
             ``("norm", "leash", "workspace")``.
     """
@@ -46,6 +48,9 @@ class ActionGate:
     the intersection near it is found by cyclic projection (von Neumann; Bregman 1965). When the
     intersection is empty (the arm was pushed or jumped away), the gate refuses.
 
+    Every returned target lies in the box exactly, and in both balls up to the rounding of float64
+    (relative 1e-9 of the radius at most). Actions beyond [-1, 1] are shortened, not refused.
+
     Args:
         bound: largest Euclidean norm of one step, metres.
         leash: largest distance between target and measured position, metres.
@@ -54,9 +59,7 @@ class ActionGate:
 
     def __init__(self, bound: float, leash: float, workspace: Workspace) -> None:
         if not (np.isfinite(bound) and bound > 0 and np.isfinite(leash) and leash > 0):
-            raise ValueError(
-                f"bound and leash must be positive and finite, found {bound}, {leash}"
-            )
+            raise ValueError(f"bound and leash must be positive and finite, found {bound}, {leash}")
         self.bound = float(bound)
         self.leash = float(leash)
         self._lower = np.asarray(workspace.lower, dtype=np.float64)
@@ -84,7 +87,7 @@ class ActionGate:
         """
         position = _finite3(measured, "measured tool position")
         target = np.clip(position, self._lower, self._upper)
-        distance = float(np.linalg.norm(target - position))
+        distance = _norm(target - position)
         if distance > self.leash:
             raise GateError(
                 f"the tool at {_format(position)} is {distance:.3f} m outside the workspace "
@@ -112,12 +115,12 @@ class ActionGate:
         previous = self._target
         limited: list[str] = []
 
-        norm = float(np.linalg.norm(request))
+        norm = _norm(request)
         if norm > self.bound:
             request = request * (self.bound / norm)
             limited.append("norm")
         target = previous + request
-        if float(np.linalg.norm(target - position)) > self.leash:
+        if _norm(target - position) > self.leash:
             limited.append("leash")
         if bool(np.any(target < self._lower) or np.any(target > self._upper)):
             limited.append("workspace")
@@ -128,20 +131,21 @@ class ActionGate:
         return GatedAction(target.copy(), target - previous, tuple(limited))
 
     def _project(
-        self, target: NDArray[np.float64], previous: NDArray[np.float64], measured: NDArray[np.float64]
+        self,
+        target: NDArray[np.float64],
+        previous: NDArray[np.float64],
+        measured: NDArray[np.float64],
     ) -> NDArray[np.float64]:
         """A point of the three sets' intersection near `target`; raises GateError if none."""
         # Shrunk balls: cyclic projection converges to the boundary from outside, and the result
         # must satisfy the true bounds exactly. The box is projected on last, so it holds exactly.
         leash, bound = self.leash * (1 - 1e-6), self.bound * (1 - 1e-6)
-        for _ in range(_PROJECTION_ROUNDS):
+        apart = _norm(previous - measured) > self.leash + self.bound
+        for _ in range(0 if apart else _PROJECTION_ROUNDS):
             target = _into_ball(target, measured, leash)
             target = _into_ball(target, previous, bound)
             target = np.clip(target, self._lower, self._upper)
-            if (
-                float(np.linalg.norm(target - measured)) <= self.leash
-                and float(np.linalg.norm(target - previous)) <= self.bound
-            ):
+            if _norm(target - measured) <= self.leash and _norm(target - previous) <= self.bound:
                 return target
         raise GateError(
             f"no target within {self.bound} m of the last target {_format(previous)} and within "
@@ -150,11 +154,16 @@ class ActionGate:
         )
 
 
+def _norm(vector: NDArray[np.float64]) -> float:
+    """Euclidean norm; does not overflow, unlike a sum of squares."""
+    return math.hypot(*vector.tolist())
+
+
 def _into_ball(
     point: NDArray[np.float64], centre: NDArray[np.float64], radius: float
 ) -> NDArray[np.float64]:
     offset = point - centre
-    distance = float(np.linalg.norm(offset))
+    distance = _norm(offset)
     return point if distance <= radius else centre + offset * (radius / distance)
 
 

@@ -35,6 +35,11 @@ def _require_finite(name: str, values: typing.Iterable[float]) -> None:
     _require(all(math.isfinite(v) for v in values), f"{name} must be finite, found {values}")
 
 
+def _require_unit(name: str, quaternion: Quaternion) -> None:
+    norm = math.hypot(*quaternion)
+    _require(abs(norm - 1.0) < 1e-3, f"{name} must be a unit quaternion, its norm is {norm}")
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Axis-aligned box that commanded tool positions stay inside.
@@ -54,7 +59,8 @@ class Workspace:
         _require_finite("workspace.upper", self.upper)
         _require(
             all(lo < hi for lo, hi in zip(self.lower, self.upper, strict=True)),
-            f"workspace.lower {self.lower} must lie below workspace.upper {self.upper} on each axis",
+            f"workspace.lower {self.lower} must lie below workspace.upper {self.upper} "
+            "on each axis",
         )
 
 
@@ -92,11 +98,7 @@ class CameraModel:
         _require(
             self.fx > 0 and self.fy > 0, f"focal lengths must be positive: {self.fx}, {self.fy}"
         )
-        norm = math.sqrt(sum(q * q for q in self.orientation))
-        _require(
-            abs(norm - 1.0) < 1e-3,
-            f"camera.orientation must be a unit quaternion, its norm is {norm}",
-        )
+        _require_unit("camera.orientation", self.orientation)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,11 @@ class StateField:
             len(self.offset) == self.size,
             f"state field {self.name!r} has {self.size} numbers but {len(self.offset)} offsets",
         )
-        _require(self.scale > 0, f"state field {self.name!r} needs a positive scale")
+        _require_finite(f"offset of state field {self.name!r}", self.offset)
+        _require(
+            math.isfinite(self.scale) and self.scale > 0,
+            f"state field {self.name!r} needs a positive, finite scale, found {self.scale}",
+        )
 
 
 @dataclass(frozen=True)
@@ -198,14 +204,14 @@ class PolicyContract:
                 math.isfinite(value) and value > 0,
                 f"contract.{name} must be positive and finite, found {value}",
             )
-        _require(
-            self.action_size >= 3, f"action_size must be at least 3, found {self.action_size}"
-        )
+        _require(self.action_size >= 3, f"action_size must be at least 3, found {self.action_size}")
         _require(self.episode_steps > 0, "contract.episode_steps must be positive")
         _require(
             self.action_bound <= 0.02 + 1e-9,
             f"contract.action_bound is {self.action_bound} m; this stack refuses more than 0.02 m",
         )
+        _require_finite("contract.tool_offset", self.tool_offset)
+        _require_unit("contract.tool_orientation", self.tool_orientation)
         _require(
             all(
                 lo <= x <= hi
@@ -221,6 +227,7 @@ class PolicyContract:
             f"the crop ({self.image}) leaves the {self.camera.width}x{self.camera.height} frame",
         )
         names = [field.name for field in self.state]
+        _require(bool(names), "contract.state has no fields; the decoder needs at least one")
         _require(len(set(names)) == len(names), f"state field names repeat: {names}")
 
     @property
@@ -304,6 +311,7 @@ def _build(hint: Any, data: Any, path: str) -> Any:
     if isinstance(hint, types.GenericAlias):  # pragma: no cover - no such field today
         raise ContractError(f"{path}: unsupported type {hint}")
     if hint is float and isinstance(data, int) and not isinstance(data, bool):
+        _require(abs(data) < 2**53, f"{path}: {data} is too large")
         return float(data)
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):
         raise ContractError(f"{path}: expected {hint.__name__}, found {data!r}")

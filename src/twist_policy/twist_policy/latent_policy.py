@@ -1,0 +1,214 @@
+"""The latent policy: camera frames in, actions out, and what the policy believes it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from twist_policy.checkpoint import Checkpoint
+
+_WARM_UP_EPISODE = 4
+
+
+class PolicyError(RuntimeError):
+    """The policy cannot act on this input, or its modules failed; the caller stops the arm."""
+
+
+@dataclass(frozen=True)
+class PolicyOutput:
+    """One decision.
+
+    Attributes:
+        action: raw actor output, float64 (A,), in [-1, 1]; not bounded by the gate yet.
+        surprise: KL divergence of the posterior from the prior, nats: how much the frame
+            contradicts what the world model expected.
+        belief: decoded privileged state, float64 (state_size,), SI units, base frame.
+    """
+
+    action: NDArray[np.float64]
+    surprise: float
+    belief: NDArray[np.float64]
+
+
+class LatentPolicy:
+    """Filters the latent state from frames and lets the actor act on it.
+
+    One cycle is `step`, then bounding the action, then `commit` with the motion that was really
+    commanded: the world model is fed executed actions, not wishes. A `step` without a `commit`
+    since the last one means that nothing was commanded: the previous action is zero.
+
+    A step that raises leaves the latent state as it was, and so do `imagine` and `warm_up`.
+
+    Args:
+        checkpoint: verified modules and their contract.
+        threads: PyTorch's threads for one operation. This is a setting of the whole process
+            (``torch.set_num_threads``); None leaves it alone. One thread is fastest and steadiest
+            for a single frame, and leaves the other cores to the rest of the graph.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, threads: int | None = 1) -> None:
+        if threads is not None:
+            if threads < 1:
+                raise ValueError(f"threads must be at least 1, found {threads}")
+            torch.set_num_threads(threads)
+        self.contract = checkpoint.contract
+        self.identity = checkpoint.identity
+        self._student = checkpoint.student
+        self._actor = checkpoint.actor
+        self._decoder = checkpoint.decoder
+        camera = self.contract.camera
+        self._frame = torch.empty((1, camera.height, camera.width, 3), dtype=torch.uint8)
+        # The same memory, as the array that frames are copied into.
+        self._frame_array: NDArray[np.uint8] = self._frame.numpy()[0]
+        self.reset()
+
+    def reset(self) -> None:
+        """Starts an episode: initial latent state, no previous action."""
+        with torch.inference_mode():
+            self._h, self._z = self._student.initial(1)
+            self._previous_action = torch.zeros(1, self.contract.action_size)
+
+    def step(self, frame: NDArray[np.uint8], ee_position: ArrayLike) -> PolicyOutput:
+        """One filter step and one decision.
+
+        Args:
+            frame: rgb camera frame, uint8 (height, width, 3); strided and read-only arrays are
+                fine. It is copied.
+            ee_position: measured tool-tip position, metres, base frame, (3,). It must be finite
+                even where the contract does not observe it.
+
+        Raises:
+            PolicyError: an input of a wrong shape, type or value, or a module that fails or puts
+                out NaN or infinity. The latent state is unchanged then.
+        """
+        if frame.shape != self._frame_array.shape or frame.dtype != np.uint8:
+            raise PolicyError(
+                f"expected a uint8 rgb frame of shape {self._frame_array.shape}, found "
+                f"{frame.dtype} {frame.shape}; set the camera to "
+                f"{self.contract.camera.width}x{self.contract.camera.height} rgb8"
+            )
+        position = np.asarray(ee_position, dtype=np.float32)
+        if position.shape != (3,) or not bool(np.isfinite(position).all()):
+            raise PolicyError(
+                f"ee_position must be three finite numbers in metres, found {position.tolist()}"
+            )
+        np.copyto(self._frame_array, frame)
+        with torch.inference_mode():
+            try:
+                h, z, surprise = self._student(
+                    self._frame,
+                    torch.from_numpy(position)[None],
+                    self._previous_action,
+                    self._h,
+                    self._z,
+                )
+                action, belief = self._actor(h, z), self._decoder(h, z)
+            except RuntimeError as error:
+                raise PolicyError(f"the policy's modules failed: {error}") from error
+            _require_finite(h=h, z=z, surprise=surprise, action=action, belief=belief)
+            self._h, self._z = h, z
+            self._previous_action = torch.zeros_like(self._previous_action)
+        return PolicyOutput(_to_array(action[0]), float(surprise[0]), _to_array(belief[0]))
+
+    def commit(self, executed_delta: ArrayLike) -> None:
+        """Tells the world model what was really commanded after the last `step`.
+
+        Args:
+            executed_delta: commanded translation, metres, base frame, (3,); zeros when the arm
+                was held. Actions beyond the translation are fed as zero.
+
+        Raises:
+            PolicyError: not three finite numbers, or a longer translation than the contract
+                allows. Nothing is committed then.
+        """
+        delta = np.asarray(executed_delta, dtype=np.float64)
+        if delta.shape != (3,) or not bool(np.isfinite(delta).all()):
+            raise PolicyError(
+                f"executed_delta must be three finite numbers in metres, found {delta.tolist()}"
+            )
+        bound = self.contract.action_bound
+        norm = float(np.linalg.norm(delta))
+        if norm > bound * (1 + 1e-6):
+            raise PolicyError(
+                f"executed_delta is {norm:.4f} m long, the contract's bound is {bound} m; "
+                "commit the delta that the action gate returned"
+            )
+        action = torch.zeros(1, self.contract.action_size)
+        action[0, :3] = torch.from_numpy((delta / bound).astype(np.float32))
+        self._previous_action = action
+
+    def imagine(self, horizon: int = 15) -> NDArray[np.float64]:
+        """The path ahead as the world model expects it when the actor goes on acting.
+
+        Args:
+            horizon: how many control periods.
+
+        Returns:
+            Decoded states after 1..horizon steps, float64 (horizon, state_size), SI units.
+
+        Raises:
+            PolicyError: a module fails or puts out NaN or infinity.
+        """
+        beliefs = []
+        with torch.inference_mode():
+            h, z = self._h, self._z
+            try:
+                for _ in range(horizon):
+                    h, z = self._student.imagine(_bounded(self._actor(h, z)), h, z)
+                    beliefs.append(self._decoder(h, z))
+            except RuntimeError as error:
+                raise PolicyError(f"the policy's modules failed: {error}") from error
+            if not beliefs:
+                return np.zeros((0, self.contract.state_size))
+            path = torch.cat(beliefs)
+            _require_finite(imagined_belief=path)
+        return _to_array(path)
+
+    def warm_up(self, steps: int = 12) -> None:
+        """Runs all modules on blank and noisy frames, so that the first real step is not slow.
+
+        TorchScript observes the first calls of a module and compiles then; afterwards a step
+        takes its usual time. The latent state is unchanged.
+
+        Args:
+            steps: how many policy steps.
+
+        Raises:
+            PolicyError: as `step`.
+        """
+        kept = self._h, self._z, self._previous_action
+        noise = np.random.default_rng(0).integers(0, 256, self._frame_array.shape, np.uint8)
+        home = np.asarray(self.contract.home)
+        try:
+            for index in range(steps):
+                if index % _WARM_UP_EPISODE == 0:
+                    self.reset()
+                self.step(noise if index % 2 else np.zeros_like(noise), home)
+                self.commit(np.zeros(3))
+                self.imagine(2)
+        finally:
+            self._h, self._z, self._previous_action = kept
+
+
+def _bounded(action: Tensor) -> Tensor:
+    """What the gate lets through of (1, A) in free space: a translation norm of at most 1."""
+    norm = action[:, :3].norm(dim=-1, keepdim=True).clamp(min=1.0)
+    return torch.cat([action[:, :3] / norm, action[:, 3:]], dim=-1)
+
+
+def _to_array(values: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.to(torch.float64).numpy().copy()
+    return array
+
+
+def _require_finite(**values: Tensor) -> None:
+    for name, value in values.items():
+        if not bool(torch.isfinite(value).all()):
+            raise PolicyError(
+                f"the policy put out NaN or infinity ({name}); stop the arm. If it happens again "
+                "on valid frames, the checkpoint is unusable: train or choose another"
+            )
