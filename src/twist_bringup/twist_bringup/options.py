@@ -1,0 +1,241 @@
+"""What a person may choose about the graph: one typed table for the runner and the launch file."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+OptionValue = bool | int | str
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+
+
+class OptionError(ValueError):
+    """An argument is unknown, or its value is not allowed."""
+
+
+def _option(
+    default: OptionValue,
+    description: str,
+    *,
+    choices: tuple[str, ...] = (),
+    minimum: int | None = None,
+    launch: bool = True,
+) -> Any:
+    return field(
+        default=default,
+        metadata={
+            "description": description,
+            "choices": choices,
+            "minimum": minimum,
+            "launch": launch,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """The arguments of ``run_stack`` and of ``block_push.launch.py``, written ``name:=value``.
+
+    Values are checked when an instance is made.
+
+    Raises:
+        OptionError: a value is none of the allowed ones.
+    """
+
+    task: str = _option("block_push", "Task card.", launch=False)
+    robot: str = _option(
+        "sim",
+        "sim: the MuJoCo twin; panda: pixi_panda_ros2; fr3: franka_ros2.",
+        choices=("sim", "panda", "fr3"),
+    )
+    camera: str = _option(
+        "auto",
+        "sim: the twin's; realsense: realsense2_camera; bag: frames of a recorded bag, see `bag`; "
+        "auto: sim for robot:=sim, else realsense.",
+        choices=("auto", "sim", "realsense", "bag"),
+    )
+    servo: str = _option(
+        "auto",
+        "embedded: this workspace's stand-in; moveit: moveit_servo; "
+        "auto: embedded for robot:=sim, else moveit.",
+        choices=("auto", "embedded", "moveit"),
+    )
+    checkpoint: str = _option(
+        "", "Checkpoint folder; empty: models/<task> here or in the workspace."
+    )
+    trials: int = _option(
+        5, "How many trials; 0: start the nodes and leave the policy to a person.", minimum=0
+    )
+    seed: int = _option(0, "Evaluation seed; (task, seed, trial) determines the layout.", minimum=0)
+    record: bool = _option(True, "One MCAP bag per trial under `output`.")
+    output: str = _option("", "Folder of this run; empty: bags/<task>-<date>-<time>.")
+    command_mode: str = _option(
+        "pose",
+        "What the policy node sends to Servo: pose targets or twists (delta commands).",
+        choices=("pose", "twist"),
+    )
+    bag: str = _option("", "Recorded bag whose images camera:=bag plays in a loop.")
+    episode_steps: int = _option(
+        0, "Policy steps of one trial; 0: as many as the checkpoint's contract says.", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        for argument in ARGUMENTS:
+            argument.check(getattr(self, argument.name))
+
+    @property
+    def camera_source(self) -> str:
+        """`camera` with ``auto`` resolved."""
+        if self.camera != "auto":
+            return self.camera
+        return "sim" if self.robot == "sim" else "realsense"
+
+    @property
+    def servo_source(self) -> str:
+        """`servo` with ``auto`` resolved."""
+        if self.servo != "auto":
+            return self.servo
+        return "embedded" if self.robot == "sim" else "moveit"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One row of the table: an argument's name, type, default and allowed values.
+
+    Attributes:
+        name: the word before ``:=``.
+        kind: ``bool``, ``int`` or ``str``.
+        default: value when the argument is not given.
+        description: one sentence for a person.
+        choices: allowed words; empty for any.
+        minimum: smallest allowed number, or None.
+        launch: whether the launch file has it too.
+    """
+
+    name: str
+    kind: type
+    default: OptionValue
+    description: str
+    choices: tuple[str, ...] = ()
+    minimum: int | None = None
+    launch: bool = True
+
+    @property
+    def default_text(self) -> str:
+        """The default as it would be typed."""
+        return str(self.default).lower() if self.kind is bool else str(self.default)
+
+    def parse(self, text: str) -> OptionValue:
+        """Turns what was typed into a value.
+
+        Raises:
+            OptionError: `text` is not of the argument's type.
+        """
+        if self.kind is bool:
+            if text.lower() in _TRUE + _FALSE:
+                return text.lower() in _TRUE
+            raise OptionError(f"{self.name}:={text} is neither true nor false")
+        if self.kind is int:
+            try:
+                return int(text)
+            except ValueError:
+                raise OptionError(f"{self.name}:={text} is not a whole number") from None
+        return text
+
+    def check(self, value: OptionValue) -> None:
+        """Checks a typed value.
+
+        Raises:
+            OptionError: the value is of another type, below the minimum, or not a choice.
+        """
+        if type(value) is not self.kind:
+            raise OptionError(f"{self.name} must be {self.kind.__name__}, found {value!r}")
+        if self.choices and value not in self.choices:
+            raise OptionError(
+                f"{self.name}:={value} is unknown; allowed values: {', '.join(self.choices)}"
+            )
+        if self.minimum is not None and isinstance(value, int) and value < self.minimum:
+            raise OptionError(f"{self.name}:={value} must be at least {self.minimum}")
+
+
+def arguments_of(options_class: type) -> tuple[Argument, ...]:
+    """The argument table of a dataclass whose fields carry option metadata."""
+    hints = typing.get_type_hints(options_class)
+    return tuple(
+        Argument(
+            name=item.name,
+            kind=hints[item.name],
+            default=typing.cast(OptionValue, item.default),
+            description=item.metadata["description"],
+            choices=item.metadata["choices"],
+            minimum=item.metadata["minimum"],
+            launch=item.metadata["launch"],
+        )
+        for item in dataclasses.fields(options_class)
+    )
+
+
+ARGUMENTS: tuple[Argument, ...] = arguments_of(StackOptions)
+
+RUNNER_ARGUMENTS: tuple[Argument, ...] = (
+    Argument("verbose", bool, False, "Show every line of every process, not only the news."),
+    Argument("report", bool, True, "Make the report page and the video at the end."),
+)
+"""What only ``run_stack`` has: ``ros2 launch`` shows every line and makes no report."""
+
+
+def parse_arguments(
+    words: Iterable[str], table: Iterable[Argument] = (*ARGUMENTS, *RUNNER_ARGUMENTS)
+) -> dict[str, OptionValue]:
+    """Reads ``name:=value`` words.
+
+    Args:
+        words: the command line without the program's name.
+        table: the arguments there are.
+
+    Returns:
+        One value for every argument of `table`.
+
+    Raises:
+        OptionError: a word has no ``:=``, names no argument, repeats one, or has a bad value.
+    """
+    by_name = {argument.name: argument for argument in table}
+    values: dict[str, OptionValue] = {}
+    for word in words:
+        name, separator, text = word.partition(":=")
+        if not separator:
+            raise OptionError(f"{word!r} is not of the form name:=value, e.g. trials:=5")
+        if name not in by_name:
+            near = get_close_matches(name, by_name, n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            raise OptionError(f"unknown argument {name!r}{hint}; known: {', '.join(by_name)}")
+        if name in values:
+            raise OptionError(f"{name} is given twice")
+        value = by_name[name].parse(text)
+        by_name[name].check(value)
+        values[name] = value
+    return {name: values.get(name, argument.default) for name, argument in by_name.items()}
+
+
+def options_from(values: dict[str, OptionValue]) -> StackOptions:
+    """Takes the graph's options out of parsed arguments.
+
+    Raises:
+        OptionError: a value is not allowed.
+    """
+    return StackOptions(**{a.name: values[a.name] for a in ARGUMENTS if a.name in values})  # type: ignore[arg-type]
+
+
+def describe_arguments(table: Iterable[Argument]) -> str:
+    """The table as help text, one argument per paragraph."""
+    lines = []
+    for argument in table:
+        allowed = f" ({'|'.join(argument.choices)})" if argument.choices else ""
+        default = argument.default_text or "empty"
+        lines.append(f"  {argument.name}:=<{argument.kind.__name__}>{allowed}, default {default}")
+        lines.append(f"      {argument.description}")
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""Checks before anything starts: each failed one is a line that names cause and cure."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import socket
+from pathlib import Path
+
+from twist_bringup.stack import Stack
+
+BYTES_PER_TRIAL = 450_000_000
+"""Disk space one recorded trial may take: 15 s of 640x480 rgb8 at 30 Hz."""
+BYTES_TO_SPARE = 200_000_000
+_DOMAINS = range(1, 101)
+"""Domain ids whose ports lie below the ephemeral range on every platform; 0 is everybody's."""
+_GL_LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
+_GL_PACKAGES = "sudo apt install libegl1 libgl1-mesa-dri libgles2 libosmesa6"
+
+
+def problems(stack: Stack) -> list[str]:
+    """Everything that would keep the graph from working, found without starting it."""
+    options = stack.options
+    found = [
+        _task_problem(options.task),
+        _checkpoint_problem(Path(options.checkpoint), options.task),
+        _output_problem(Path(options.output), options.trials if options.record else 0),
+        _bag_problem(options.bag),
+    ]
+    if options.robot == "sim":
+        found.append(_gl_problem())
+    return [problem for problem in found if problem]
+
+
+def _task_problem(task: str) -> str:
+    # Imported here: the graph's description does not need the simulator, and a lab robot neither.
+    try:
+        from twist_sim.task_card import TaskCardError, load_task_card
+    except ImportError as error:
+        return f"twist_sim cannot be imported ({error}); build the workspace: make build"
+    try:
+        load_task_card(task)
+    except TaskCardError as error:
+        return f"task:={task}: {error}"
+    return ""
+
+
+def _checkpoint_problem(folder: Path, task: str) -> str:
+    manifest = folder / "manifest.json"
+    cure = f"train one with `twist-train all task={task} preset=cpu`, or give checkpoint:=<folder>"
+    if not folder.is_dir():
+        return f"the checkpoint folder {folder} does not exist; {cure}"
+    try:
+        data = json.loads(manifest.read_text(encoding="utf-8"))
+        found = data["contract"]["task"]
+    except OSError as error:
+        return f"{folder} is no checkpoint: {error}; {cure}"
+    except (ValueError, TypeError, KeyError) as error:
+        return f"{manifest} is damaged ({error!r}); fetch the checkpoint again, or {cure}"
+    if found != task:
+        return f"the checkpoint {folder} is for task {found}, not {task}; {cure}"
+    return ""
+
+
+def _output_problem(output: Path, recorded_trials: int) -> str:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"cannot make the output folder {output}: {error}; give output:=<folder>"
+    if not os.access(output, os.W_OK | os.X_OK):
+        return f"the output folder {output} is not writable; give output:=<folder>"
+    if any(output.glob("trial_*")):
+        return f"{output} already holds recorded trials; give another output:=<folder>"
+    free = shutil.disk_usage(output).free
+    needed = BYTES_TO_SPARE + recorded_trials * BYTES_PER_TRIAL
+    if free < needed:
+        return (
+            f"{output} has {free / 1e9:.1f} GB free, but {recorded_trials} recorded trials may "
+            f"take {needed / 1e9:.1f} GB; free some, give output:=<folder on another disk>, "
+            "fewer trials, or record:=false"
+        )
+    return ""
+
+
+def _bag_problem(bag: str) -> str:
+    if bag and not (Path(bag) / "metadata.yaml").is_file():
+        return f"{bag} is no bag: it has no metadata.yaml; give the folder, not the .mcap file"
+    return ""
+
+
+def _gl_problem() -> str:
+    chosen = os.environ.get("MUJOCO_GL", "")
+    wanted = [chosen] if chosen in _GL_LIBRARIES else list(_GL_LIBRARIES)
+    if chosen and chosen not in _GL_LIBRARIES:
+        return ""  # glfw and others: MuJoCo itself says what is wrong
+    for name in wanted:
+        try:
+            ctypes.CDLL(_GL_LIBRARIES[name])
+        except OSError:
+            continue
+        return ""
+    asked = f" (MUJOCO_GL={chosen})" if chosen else ""
+    return f"no OpenGL library to render the camera with{asked}; {_GL_PACKAGES}"
+
+
+def free_domain_id() -> int:
+    """A ROS domain in which nobody on this machine takes part at the moment."""
+    candidates = list(_DOMAINS)
+    random.SystemRandom().shuffle(candidates)
+    for domain in candidates:
+        if _ports_free(domain):
+            return domain
+    return candidates[0]
+
+
+def _ports_free(domain: int) -> bool:
+    """Whether the first participant's discovery and user ports of a domain are unused."""
+    base = 7400 + 250 * domain
+    for port in (base, base + 10, base + 11):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
+    return True

@@ -1,0 +1,370 @@
+"""The graph, described once as plain data.
+
+`describe` turns options into a `Stack`: which processes run with which parameters and remappings,
+and what the death of each one means. ``launch_stack`` makes launch actions of it, ``run_stack``
+starts the same description without ``ros2 launch``; neither adds or leaves out anything.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from twist_bringup.options import StackOptions
+from twist_bringup.robot_profile import (
+    RobotProfile,
+    config_folder,
+    load_robot_profile,
+    load_yaml,
+)
+
+ParameterValue = bool | int | float | str | tuple[bool | int | float | str, ...]
+
+CAMERA_IMAGE = "/camera/camera/color/image_raw"
+CAMERA_INFO = "/camera/camera/color/camera_info"
+
+
+class StackError(RuntimeError):
+    """The graph cannot be described or started; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One node in a process of its own.
+
+    Attributes:
+        name: node name, and prefix of its lines in the log.
+        package: package that installs `executable`.
+        executable: program below the package's ``lib`` folder.
+        module: Python module whose ``main`` is that program, for checkouts that are not built;
+            empty for programs of other projects.
+        namespace: namespace of the node.
+        parameters: (name, value) pairs; they win over `parameter_file`.
+        parameter_file: file under ``config`` with a mapping of parameters, or empty.
+        moveit_config: MoveIt configuration package whose robot description, semantics, kinematics
+            and joint limits are parameters of the node as well; empty for none.
+        remappings: (name in the code, name in the graph) pairs.
+        lifecycle: whether it is a managed (lifecycle) node.
+        required: whether its death ends the graph.
+        finishes: whether its end is the end of the run; its exit code is then the graph's verdict.
+        progress: whether its info lines are news for the person at the terminal.
+        respawn: whether it is started again after it died.
+        respawn_delay: seconds before that.
+        stop_stage: at the end, processes of a lower stage are stopped first.
+        stop_grace: seconds it has to end after SIGINT before SIGTERM is sent.
+    """
+
+    name: str
+    package: str
+    executable: str
+    module: str = ""
+    namespace: str = ""
+    parameters: tuple[tuple[str, ParameterValue], ...] = ()
+    parameter_file: str = ""
+    moveit_config: str = ""
+    remappings: tuple[tuple[str, str], ...] = ()
+    lifecycle: bool = False
+    required: bool = True
+    finishes: bool = False
+    progress: bool = False
+    respawn: bool = False
+    respawn_delay: float = 1.0
+    stop_stage: int = 1
+    stop_grace: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.required and self.respawn:
+            raise StackError(f"{self.name}: a process is either required or respawned, not both")
+
+    def parameter_tree(self) -> dict[str, Any]:
+        """All parameters as a nested mapping: file, then MoveIt's, then `parameters`.
+
+        Raises:
+            ProfileError: the parameter file cannot be read.
+            StackError: the MoveIt configuration cannot be loaded.
+        """
+        tree = load_yaml(config_folder() / self.parameter_file) if self.parameter_file else {}
+        if self.moveit_config:
+            tree.update(_moveit_parameters(self.moveit_config))
+        for name, value in self.parameters:
+            branch = tree
+            *path, leaf = name.split(".")
+            for key in path:
+                branch = branch.setdefault(key, {})
+            branch[leaf] = list(value) if isinstance(value, tuple) else value
+        return tree
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs.
+
+    Attributes:
+        options: what was asked for, with every default filled in.
+        processes: in the order in which they are started.
+        packages: packages of other projects that must be installed: (package, what to do).
+    """
+
+    options: StackOptions
+    processes: tuple[Process, ...]
+    packages: tuple[tuple[str, str], ...] = ()
+
+    def process(self, name: str) -> Process:
+        """The process called `name`.
+
+        Raises:
+            StackError: there is none.
+        """
+        for process in self.processes:
+            if process.name == name:
+                return process
+        raise StackError(f"no process {name!r}; there are {[p.name for p in self.processes]}")
+
+    def missing_packages(self, installed: Callable[[str], bool]) -> list[str]:
+        """One line per package that is not installed, with what to do about it."""
+        return [f"{name}: {cure}" for name, cure in self.packages if not installed(name)]
+
+
+def complete(options: StackOptions, now: datetime | None = None) -> StackOptions:
+    """Fills in the defaults that depend on the machine: checkpoint and output folder, absolute.
+
+    Args:
+        options: what was asked for.
+        now: time for the output folder's name; None takes the clock.
+    """
+    checkpoint = Path(options.checkpoint) if options.checkpoint else _shipped(options.task)
+    stamp = (now or datetime.now()).strftime("%Y%m%d-%H%M%S")
+    output = Path(options.output or f"bags/{options.task}-{stamp}")
+    return dataclasses.replace(
+        options,
+        checkpoint=str(checkpoint.expanduser().absolute()),
+        output=str(output.expanduser().absolute()),
+        bag=str(Path(options.bag).expanduser().absolute()) if options.bag else "",
+    )
+
+
+def describe(options: StackOptions) -> Stack:
+    """Describes the graph for `options`.
+
+    Raises:
+        StackError: the options do not go together.
+        ProfileError: a configuration file is missing or malformed.
+    """
+    options = complete(options)
+    _check_combination(options)
+    profile = load_robot_profile(options.robot)
+    processes: list[Process] = []
+    packages: list[tuple[str, str]] = []
+    if options.robot == "sim":
+        processes.append(_robot_twin(options, profile))
+    else:
+        packages.append(
+            (profile.driver_package, f"build {profile.driver_source} and start it first")
+        )
+    if options.camera_source == "realsense":
+        processes.append(_realsense())
+        packages.append(("realsense2_camera", _apt("realsense2-camera")))
+    elif options.camera_source == "bag":
+        processes.append(_bag_camera(options))
+    if options.servo_source == "embedded":
+        processes.append(_servo_stand_in(options, profile))
+    else:
+        processes.append(_moveit_servo(options, profile))
+        packages.append(("moveit_servo", _apt("moveit-servo")))
+        packages.append((profile.moveit_config, _apt(profile.moveit_config.replace("_", "-"))))
+    processes.append(_policy_node(options, profile))
+    if options.record:
+        processes.append(_recorder(profile))
+    if options.trials and options.robot == "sim":
+        processes.append(_trial_runner(options))
+    return Stack(options, tuple(processes), tuple(packages))
+
+
+def _check_combination(options: StackOptions) -> None:
+    if options.camera_source == "sim" and options.robot != "sim":
+        raise StackError(
+            f"camera:=sim shows the twin, not the {options.robot}; "
+            "use camera:=realsense, or robot:=sim"
+        )
+    if options.camera_source == "bag" and not options.bag:
+        raise StackError("camera:=bag needs bag:=<folder of a recorded bag with images>")
+    if options.camera_source != "bag" and options.bag:
+        raise StackError(f"bag:={options.bag} is only used with camera:=bag")
+    if options.servo_source == "embedded" and options.robot != "sim":
+        raise StackError(
+            "servo:=embedded is a stand-in for the twin and checks no collisions; "
+            f"use servo:=moveit with robot:={options.robot}"
+        )
+
+
+def _robot_twin(options: StackOptions, profile: RobotProfile) -> Process:
+    return Process(
+        name="robot_twin",
+        package="twist_sim",
+        executable="robot_twin",
+        module="twist_sim.ros.robot_twin",
+        parameters=(
+            ("task", options.task),
+            ("camera", options.camera_source == "sim"),
+        ),
+        remappings=(
+            ("camera/image_raw", CAMERA_IMAGE),
+            ("camera/camera_info", CAMERA_INFO),
+            ("joint_states", profile.joint_states),
+            ("ee_pose", profile.ee_pose),
+            ("joint_trajectory", profile.joint_trajectory),
+        ),
+        stop_stage=3,
+    )
+
+
+def _bag_camera(options: StackOptions) -> Process:
+    return Process(
+        name="bag_camera",
+        package="twist_bringup",
+        executable="mock_camera",
+        module="twist_bringup.mock_camera",
+        parameters=(("bag", options.bag),),
+        remappings=(("image_raw", CAMERA_IMAGE), ("camera_info", CAMERA_INFO)),
+        stop_stage=3,
+    )
+
+
+def _realsense() -> Process:
+    return Process(
+        name="camera",
+        namespace="/camera",
+        package="realsense2_camera",
+        executable="realsense2_camera_node",
+        parameter_file="realsense.yaml",
+        stop_stage=3,
+    )
+
+
+def _servo_stand_in(options: StackOptions, profile: RobotProfile) -> Process:
+    return Process(
+        name="servo_node",
+        package="twist_sim",
+        executable="servo_stand_in",
+        module="twist_sim.ros.servo_stand_in",
+        parameters=(
+            ("task", options.task),
+            ("moveit_servo.joint_topic", profile.joint_states),
+            ("moveit_servo.command_out_topic", profile.joint_trajectory),
+        ),
+        stop_stage=2,
+    )
+
+
+def _moveit_servo(options: StackOptions, profile: RobotProfile) -> Process:
+    # On the lab's arm move_group keeps the planning scene; beside the twin there is no move_group.
+    primary = options.robot == "sim"
+    scene = "/planning_scene" if primary else "/monitored_planning_scene"
+    return Process(
+        name="servo_node",
+        package="moveit_servo",
+        executable="servo_node",
+        parameter_file=profile.servo_parameters,
+        moveit_config=profile.moveit_config,
+        parameters=(
+            ("moveit_servo.joint_topic", profile.joint_states),
+            ("moveit_servo.command_out_topic", profile.joint_trajectory),
+            ("moveit_servo.is_primary_planning_scene_monitor", primary),
+            ("moveit_servo.monitored_planning_scene_topic", scene),
+        ),
+        stop_stage=2,
+    )
+
+
+def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
+    return Process(
+        name="twist_policy_node",
+        package="twist_policy_node",
+        executable="policy_node",
+        module="twist_policy_node.policy_node",
+        parameters=(
+            ("checkpoint", options.checkpoint),
+            ("task", options.task),
+            ("command_mode", options.command_mode),
+        ),
+        remappings=(
+            ("image_raw", CAMERA_IMAGE),
+            ("ee_pose", profile.ee_pose),
+        ),
+        lifecycle=True,
+        stop_stage=1,
+    )
+
+
+def _recorder(profile: RobotProfile) -> Process:
+    return Process(
+        name="recorder",
+        package="twist_evaluation",
+        executable="recorder",
+        module="twist_evaluation.recorder_node",
+        remappings=(
+            ("joint_states", profile.joint_states),
+            ("ee_pose", profile.ee_pose),
+            ("joint_trajectory", profile.joint_trajectory),
+        ),
+        stop_stage=2,
+        stop_grace=10.0,
+    )
+
+
+def _trial_runner(options: StackOptions) -> Process:
+    return Process(
+        name="trial_runner",
+        package="twist_evaluation",
+        executable="trial_runner",
+        module="twist_evaluation.trial_runner_node",
+        parameters=(
+            ("task", options.task),
+            ("trials", options.trials),
+            ("seed", options.seed),
+            ("record", options.record),
+            ("output", options.output),
+            ("checkpoint", options.checkpoint),
+            ("episode_steps", options.episode_steps),
+        ),
+        finishes=True,
+        progress=True,
+        stop_stage=0,
+        stop_grace=10.0,
+    )
+
+
+def _shipped(task: str) -> Path:
+    """``models/<task>`` below the current folder or below a folder that holds this package."""
+    here = Path.cwd() / "models" / task
+    for folder in (Path.cwd(), *Path(__file__).resolve().parents):
+        candidate = folder / "models" / task
+        if candidate.is_dir():
+            return candidate
+    return here
+
+
+def _apt(package: str) -> str:
+    return f"sudo apt install ros-$ROS_DISTRO-{package}, then source the ROS installation again"
+
+
+def _moveit_parameters(package: str) -> Mapping[str, Any]:
+    try:
+        from moveit_configs_utils import MoveItConfigsBuilder
+    except ImportError as error:
+        raise StackError(
+            f"servo:=moveit needs MoveIt ({error}): {_apt('moveit')}; "
+            "or use servo:=embedded with robot:=sim"
+        ) from error
+    name = package.removesuffix("_moveit_config")
+    config = MoveItConfigsBuilder(name, package_name=package).to_moveit_configs()
+    return {
+        **config.robot_description,
+        **config.robot_description_semantic,
+        **config.robot_description_kinematics,
+        **config.joint_limits,
+    }
