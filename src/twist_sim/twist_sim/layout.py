@@ -1,0 +1,93 @@
+"""Where a trial starts, drawn from (task, seed, trial) and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from twist_sim.task_card import TaskCard
+
+_MOST_DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Start of one trial; metres and radians in the base frame.
+
+    Attributes:
+        object_position: centre of the object.
+        object_yaw: about +z.
+        goal_position: centre of the goal.
+    """
+
+    object_position: tuple[float, float, float]
+    object_yaw: float
+    goal_position: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class ObjectDynamics:
+    """What a trial's object is like: mass (kg) and sliding friction against the table."""
+
+    mass: float
+    friction: float
+
+
+def trial_generator(task: str, seed: int, trial: int, stream: str) -> np.random.Generator:
+    """A random generator for one aspect of one trial.
+
+    Args:
+        task: name of the task.
+        seed: seed of the evaluation or training run, >= 0.
+        trial: number of the trial, >= 0.
+        stream: the aspect, e.g. ``layout``; different streams are independent.
+
+    Raises:
+        ValueError: seed or trial is negative.
+    """
+    if seed < 0 or trial < 0:
+        raise ValueError(f"seed and trial must not be negative, found {seed} and {trial}")
+    digest = hashlib.sha256(f"{task}/{stream}".encode()).digest()
+    words = [int.from_bytes(digest[index : index + 4], "little") for index in range(0, 16, 4)]
+    return np.random.default_rng(np.random.SeedSequence([*words, seed, trial]))
+
+
+def draw_layout(card: TaskCard, seed: int, trial: int) -> Layout:
+    """Draws where object and goal of a trial are; never a layout that is already solved.
+
+    Raises:
+        ValueError: seed or trial is negative, or the card's regions hardly ever yield a layout.
+    """
+    generator = trial_generator(card.task, seed, trial, "layout")
+    regions = card.layout
+    for _ in range(_MOST_DRAWS):
+        object_xy = generator.uniform(regions.object_lower, regions.object_upper)
+        goal_xy = generator.uniform(regions.goal_lower, regions.goal_upper)
+        yaw = float(generator.uniform(*regions.yaw))
+        distance = math.hypot(*(goal_xy - object_xy))
+        if regions.distance[0] <= distance <= regions.distance[1]:
+            return Layout(
+                object_position=(float(object_xy[0]), float(object_xy[1]), card.object.size / 2),
+                object_yaw=yaw,
+                goal_position=(float(goal_xy[0]), float(goal_xy[1]), 0.0),
+            )
+    raise ValueError(
+        f"{card.source}: layout: none of {_MOST_DRAWS} draws had a start distance within "
+        f"{list(regions.distance)}; widen the sampling regions or the distance range"
+    )
+
+
+def draw_dynamics(card: TaskCard, seed: int, trial: int) -> ObjectDynamics:
+    """Draws a trial's object mass and friction from the card's ranges.
+
+    Raises:
+        ValueError: seed or trial is negative.
+    """
+    generator = trial_generator(card.task, seed, trial, "dynamics")
+    return ObjectDynamics(
+        mass=float(generator.uniform(*card.object.mass)),
+        friction=float(generator.uniform(*card.object.friction)),
+    )

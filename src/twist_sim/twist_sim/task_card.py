@@ -1,0 +1,366 @@
+"""Task cards: everything that defines a task, read from YAML and checked.
+
+A card is the single source of geometry, timing, sampling regions and the camera for the
+simulator, for training and for evaluation. Units are SI, the frame is the robot base
+(``panda_link0``, table top at z = 0), unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from twist_policy.contract import (
+    CameraModel,
+    ContractError,
+    ImageSpec,
+    PolicyContract,
+    Quaternion,
+    Vector3,
+    Workspace,
+)
+
+from twist_sim.camera_geometry import look_at_orientation
+from twist_sim.typed_yaml import TaskCardError, parse
+
+if TYPE_CHECKING:
+    from twist_sim.tasks import TaskRules
+
+__all__ = ["TaskCard", "TaskCardError", "available_tasks", "load_task_card"]
+
+_TASKS_FOLDER = Path(__file__).parent / "tasks"
+
+Vector2 = tuple[float, float]
+Range = tuple[float, float]
+Joints = tuple[float, float, float, float, float, float, float]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_positive(**values: float) -> None:
+    for name, value in values.items():
+        _require(value > 0, f"{name} must be positive, found {value}")
+
+
+def _require_range(name: str, value: Range, *, above: float) -> None:
+    _require(
+        above < value[0] <= value[1],
+        f"{name} must be [lowest, highest] with {above} < lowest <= highest, found {list(value)}",
+    )
+
+
+def _require_box(name: str, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
+    _require(
+        all(lo <= hi for lo, hi in zip(lower, upper, strict=True)),
+        f"{name}_lower {list(lower)} must not exceed {name}_upper {list(upper)} on any axis",
+    )
+
+
+@dataclass(frozen=True)
+class ActionBounds:
+    """Bounds of the action gate: norm of one step and leash to the measured tip, metres."""
+
+    bound: float
+    leash: float
+
+    def __post_init__(self) -> None:
+        _require_positive(bound=self.bound, leash=self.leash)
+        _require(
+            self.leash >= self.bound, f"leash {self.leash} must be at least bound {self.bound}"
+        )
+
+
+@dataclass(frozen=True)
+class Home:
+    """Start of an episode.
+
+    Attributes:
+        tool_position: of the tool tip, metres.
+        tool_orientation: of ``panda_link8`` in the base frame, (w, x, y, z); held throughout.
+        joints: a configuration near home that inverse kinematics starts from, radians.
+    """
+
+    tool_position: Vector3
+    tool_orientation: Quaternion
+    joints: Joints
+
+    def __post_init__(self) -> None:
+        norm = math.sqrt(sum(q * q for q in self.tool_orientation))
+        _require(
+            abs(norm - 1.0) < 1e-3, f"tool_orientation must be a unit quaternion, norm is {norm}"
+        )
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A peg on a mount: tip in the ``panda_link8`` frame and sizes, metres."""
+
+    offset: Vector3
+    radius: float
+    mount_radius: float
+    mount_length: float
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            radius=self.radius, mount_radius=self.mount_radius, mount_length=self.mount_length
+        )
+        _require(
+            self.offset[2] > self.mount_length + 2 * self.radius,
+            f"the tip at offset z {self.offset[2]} must lie beyond the mount ({self.mount_length})",
+        )
+
+
+@dataclass(frozen=True)
+class Physics:
+    """Simulation, arm actuation and inverse kinematics; see the card for each unit."""
+
+    timestep: float
+    ramp: float
+    stiffness: Joints
+    damping_ratio: float
+    ik_damping: float
+    ik_iterations: int
+    ik_home_pull: float
+    peg_friction: float
+
+    def __post_init__(self) -> None:
+        _require_positive(
+            timestep=self.timestep,
+            stiffness=min(self.stiffness),
+            damping_ratio=self.damping_ratio,
+            ik_damping=self.ik_damping,
+            ik_iterations=self.ik_iterations,
+            peg_friction=self.peg_friction,
+        )
+        _require(0 < self.ramp <= 1, f"ramp must be in (0, 1], found {self.ramp}")
+        _require(
+            0 <= self.ik_home_pull < 1, f"ik_home_pull must be in [0, 1), found {self.ik_home_pull}"
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A box whose top is z = 0: corners in x and y, thickness, height over the floor, metres."""
+
+    lower: Vector2
+    upper: Vector2
+    thickness: float
+    height: float
+
+    def __post_init__(self) -> None:
+        _require(
+            self.lower[0] < self.upper[0] and self.lower[1] < self.upper[1],
+            f"lower {self.lower} must lie below upper {self.upper} on each axis",
+        )
+        _require_positive(thickness=self.thickness, height=self.height)
+
+
+@dataclass(frozen=True)
+class ObjectModel:
+    """A cube: edge (metres), and per-episode ranges of mass (kg) and sliding friction."""
+
+    size: float
+    mass: Range
+    friction: Range
+
+    def __post_init__(self) -> None:
+        _require_positive(size=self.size)
+        _require_range("mass", self.mass, above=0.0)
+        _require_range("friction", self.friction, above=0.0)
+
+
+@dataclass(frozen=True)
+class GoalModel:
+    """A disc on the table: radius, metres."""
+
+    radius: float
+
+    def __post_init__(self) -> None:
+        _require_positive(radius=self.radius)
+
+
+@dataclass(frozen=True)
+class LayoutRegions:
+    """Where episodes start: corners (x, y) of the sampling regions, metres; yaw, radians."""
+
+    object_lower: Vector2
+    object_upper: Vector2
+    goal_lower: Vector2
+    goal_upper: Vector2
+    distance: Range
+    yaw: Range
+
+    def __post_init__(self) -> None:
+        _require_box("object", self.object_lower, self.object_upper)
+        _require_box("goal", self.goal_lower, self.goal_upper)
+        _require_range("distance", self.distance, above=0.0)
+        _require(self.yaw[0] <= self.yaw[1], f"yaw must be [lowest, highest], found {self.yaw}")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole camera: size and intrinsics in pixels, pose by two points, metres."""
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    position: Vector3
+    look_at: Vector3
+
+    def __post_init__(self) -> None:
+        self.model()
+
+    def model(self) -> CameraModel:
+        """The same camera as the policy contract states it."""
+        return CameraModel(
+            width=self.width,
+            height=self.height,
+            fx=self.fx,
+            fy=self.fy,
+            cx=self.cx,
+            cy=self.cy,
+            position=self.position,
+            orientation=look_at_orientation(self.position, self.look_at),
+        )
+
+
+@dataclass(frozen=True)
+class TaskCard:
+    """One task. The YAML card of the same structure documents every key.
+
+    Attributes:
+        rule_parameters: plain data for the task's rules, validated by them.
+        randomisation: plain data for the appearance sampler, validated by it.
+        source: the file the card was read from.
+    """
+
+    task: str
+    rules: str
+    base_frame: str
+    control_period: float
+    episode_steps: int
+    action: ActionBounds
+    workspace: Workspace
+    home: Home
+    tool: Tool
+    physics: Physics
+    table: Table
+    object: ObjectModel
+    goal: GoalModel
+    layout: LayoutRegions
+    camera: Camera
+    image: ImageSpec
+    rule_parameters: Mapping[str, Any] = field(hash=False)
+    randomisation: Mapping[str, Any] = field(hash=False)
+    source: Path = field(init=False, compare=False, default=Path())
+
+    def __post_init__(self) -> None:
+        _require_positive(control_period=self.control_period, episode_steps=self.episode_steps)
+        substeps = self.control_period / self.physics.timestep
+        _require(
+            abs(substeps - round(substeps)) < 1e-6 and substeps >= 1,
+            f"control_period {self.control_period} must be a multiple of physics.timestep "
+            f"{self.physics.timestep}",
+        )
+        for kind in ("object", "goal"):
+            lower = getattr(self.layout, f"{kind}_lower")
+            upper = getattr(self.layout, f"{kind}_upper")
+            _require(
+                all(
+                    self.workspace.lower[axis] <= lower[axis]
+                    and upper[axis] <= self.workspace.upper[axis]
+                    for axis in (0, 1)
+                ),
+                f"layout.{kind} region {list(lower)}..{list(upper)} must lie inside the workspace "
+                f"{list(self.workspace.lower)}..{list(self.workspace.upper)}",
+            )
+
+    @property
+    def substeps(self) -> int:
+        """Simulation substeps per control period."""
+        return round(self.control_period / self.physics.timestep)
+
+    @cached_property
+    def task_rules(self) -> TaskRules:
+        """What judges this task: privileged state, reward and success.
+
+        Raises:
+            TaskCardError: the rules are unknown or refuse the card's rule_parameters.
+        """
+        from twist_sim.tasks import make_rules  # rules read cards: importing here breaks the cycle
+
+        return make_rules(self)
+
+    def contract(self, observes_ee_position: bool) -> PolicyContract:
+        """What a policy for this task has to agree on with simulator and robot.
+
+        Args:
+            observes_ee_position: whether the measured tool-tip position is a second input.
+        """
+        return PolicyContract(
+            task=self.task,
+            base_frame=self.base_frame,
+            control_period=self.control_period,
+            action_size=3,
+            action_bound=self.action.bound,
+            leash=self.action.leash,
+            workspace=self.workspace,
+            home=self.home.tool_position,
+            tool_orientation=self.home.tool_orientation,
+            tool_offset=self.tool.offset,
+            episode_steps=self.episode_steps,
+            camera=self.camera.model(),
+            image=self.image,
+            observes_ee_position=observes_ee_position,
+            state=self.task_rules.fields,
+        )
+
+
+def available_tasks() -> list[str]:
+    """Names of the shipped task cards, sorted."""
+    return sorted(path.stem for path in _TASKS_FOLDER.glob("*.yaml"))
+
+
+def load_task_card(name_or_path: str | Path) -> TaskCard:
+    """Reads and checks a task card.
+
+    Args:
+        name_or_path: name of a shipped card, e.g. ``block_push``, or path of a YAML file.
+
+    Raises:
+        TaskCardError: the task is unknown, or the card unreadable, incomplete or inconsistent.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        if str(name_or_path) not in available_tasks():
+            raise TaskCardError(
+                f"unknown task {str(name_or_path)!r}; known tasks: {', '.join(available_tasks())}. "
+                "For a card of your own, give the path of its .yaml file"
+            )
+        path = _TASKS_FOLDER / f"{name_or_path}.yaml"
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TaskCardError(f"cannot read the task card {path}: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TaskCardError(f"{path} is not valid YAML: {error}") from error
+    card = parse(TaskCard, data, source=str(path))
+    object.__setattr__(card, "source", path)
+    if card.task != path.stem:
+        raise TaskCardError(f"{path}: task: expected {path.stem!r} (the file name), found {card.task!r}")
+    try:
+        card.contract(observes_ee_position=False)  # refuses cards no policy could be made for
+    except ContractError as error:
+        raise TaskCardError(f"{path}: {error}") from error
+    return card

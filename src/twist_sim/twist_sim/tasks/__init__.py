@@ -1,0 +1,77 @@
+"""Task rules: what makes a task this task. Cards name their rules; the registry finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from twist_policy.contract import StateField
+
+from twist_sim.tasks.block_push import BlockPushRules
+from twist_sim.typed_yaml import TaskCardError
+
+if TYPE_CHECKING:
+    from twist_sim.task_card import TaskCard
+
+__all__ = ["SceneState", "TaskRules", "make_rules"]
+
+
+class SceneState(Protocol):
+    """What rules may look at: positions in the base frame, metres; quaternion (w, x, y, z)."""
+
+    @property
+    def tool_position(self) -> NDArray[np.float64]:
+        """Tool tip, shape (3,)."""
+
+    @property
+    def object_position(self) -> NDArray[np.float64]:
+        """Object centre, shape (3,)."""
+
+    @property
+    def object_quaternion(self) -> NDArray[np.float64]:
+        """Object orientation, shape (4,)."""
+
+    @property
+    def goal_position(self) -> NDArray[np.float64]:
+        """Goal centre, shape (3,)."""
+
+
+class TaskRules(Protocol):
+    """Judges a task from the privileged state alone.
+
+    ``fields`` names, orders and scales the numbers of that state; all are in SI units.
+    """
+
+    @property
+    def fields(self) -> tuple[StateField, ...]:
+        """The groups of numbers in the privileged state, in order."""
+
+    def privileged_state(self, scene: SceneState) -> NDArray[np.float64]:
+        """The state the teacher sees, SI units, shape (state_size,)."""
+
+    def reward(self, state: NDArray[np.floating]) -> float:
+        """Dense reward of being in `state`."""
+
+    def success(self, state: NDArray[np.floating]) -> bool:
+        """Whether the task is solved in `state`."""
+
+    def distance(self, state: NDArray[np.floating]) -> float:
+        """How far the object is from the goal as the success rule counts it, metres."""
+
+
+_REGISTRY: dict[str, Callable[[TaskCard], TaskRules]] = {"block_push": BlockPushRules}
+
+
+def make_rules(card: TaskCard) -> TaskRules:
+    """The rules that `card` names.
+
+    Raises:
+        TaskCardError: no such rules, or they refuse the card's parameters.
+    """
+    if card.rules not in _REGISTRY:
+        raise TaskCardError(
+            f"{card.source}: rules: expected one of {sorted(_REGISTRY)}, found {card.rules!r}"
+        )
+    return _REGISTRY[card.rules](card)

@@ -1,0 +1,128 @@
+"""Block push: push a cube onto a disc on the table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from twist_policy.contract import StateField
+
+from twist_sim.typed_yaml import TaskCardError, parse
+
+if TYPE_CHECKING:
+    from twist_sim.task_card import TaskCard
+    from twist_sim.tasks import SceneState
+
+
+@dataclass(frozen=True)
+class BlockPushParameters:
+    """Numbers of the success rule and the reward, metres but for `floor` and `reach_weight`.
+
+    Attributes:
+        success_distance: largest cube-goal distance in the table plane that is a success.
+        reach: distance over which the linear terms fall to zero.
+        floor: the progress term is never below minus this.
+        reach_weight: weight of being at the pre-push point.
+        behind: of the pre-push point behind the cube's centre as seen from the goal.
+        push_height: z of the pre-push point.
+        near_distance: cube-goal distance at which the soft success term is one half.
+        near_width: width of that sigmoid.
+    """
+
+    success_distance: float
+    reach: float
+    floor: float
+    reach_weight: float
+    behind: float
+    push_height: float
+    near_distance: float
+    near_width: float
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value <= 0:
+                raise ValueError(f"{field.name} must be positive, found {value}")
+
+
+class BlockPushRules:
+    """Privileged state, reward and success of block push.
+
+    The state has 16 numbers: tool tip (3), cube centre (3), goal (x, y), their distance in the
+    table plane, cube minus tip (3), goal minus cube (2), and sine and cosine of four times the
+    cube's yaw (a cube looks the same after a quarter turn).
+    """
+
+    def __init__(self, card: TaskCard) -> None:
+        self.parameters = parse(
+            BlockPushParameters,
+            card.rule_parameters,
+            source=str(card.source),
+            path="rule_parameters",
+        )
+        if card.layout.distance[0] <= self.parameters.success_distance:
+            raise TaskCardError(
+                f"{card.source}: layout.distance: the smallest start distance must exceed "
+                f"rule_parameters.success_distance ({self.parameters.success_distance}), so that "
+                f"no episode starts solved; found {card.layout.distance[0]}"
+            )
+        self._fields = (
+            StateField("ee_position", "m", 3, (0.5, 0.0, 0.05), 10.0),
+            StateField("object_position", "m", 3, (0.5, 0.0, 0.05), 10.0),
+            StateField("goal_position", "m", 2, (0.5, 0.0), 10.0),
+            StateField("object_goal_distance", "m", 1, (0.0,), 10.0),
+            StateField("object_from_ee", "m", 3, (0.0, 0.0, 0.0), 10.0),
+            StateField("goal_from_object", "m", 2, (0.0, 0.0), 10.0),
+            StateField("object_yaw_sin_cos_4", "1", 2, (0.0, 0.0), 0.5),
+        )
+
+    @property
+    def fields(self) -> tuple[StateField, ...]:
+        """The groups of numbers in the privileged state, in order."""
+        return self._fields
+
+    def privileged_state(self, scene: SceneState) -> NDArray[np.float64]:
+        """The state the teacher sees, SI units, shape (16,)."""
+        ex, ey, ez = scene.tool_position.tolist()
+        cx, cy, cz = scene.object_position.tolist()
+        gx, gy, _ = scene.goal_position.tolist()
+        w, x, y, z = scene.object_quaternion.tolist()
+        yaw4 = 4.0 * math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+        distance = math.hypot(gx - cx, gy - cy)
+        return np.array(
+            [
+                *(ex, ey, ez, cx, cy, cz, gx, gy, distance),
+                *(cx - ex, cy - ey, cz - ez, gx - cx, gy - cy, math.sin(yaw4), math.cos(yaw4)),
+            ]
+        )
+
+    def reward(self, state: NDArray[np.floating]) -> float:
+        """Progress of the cube, plus reaching the pre-push point, plus soft success.
+
+        With d the cube-goal distance, e the tip's distance from the pre-push point and
+        near = sigmoid((near_distance - d) / near_width), the reward is
+        max(1 - d/reach, -floor) + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near.
+        """
+        p = self.parameters
+        ex, ey, ez, cx, cy, _, gx, gy = state[:8].tolist()
+        dx, dy = cx - gx, cy - gy
+        distance = math.hypot(dx, dy)
+        inverse = p.behind / distance if distance > 1e-6 else 0.0
+        tip = math.hypot(ex - cx - dx * inverse, ey - cy - dy * inverse, ez - p.push_height)
+        exponent = (distance - p.near_distance) / p.near_width
+        near = 1.0 / (1.0 + math.exp(min(exponent, 60.0)))
+        progress = max(1.0 - distance / p.reach, -p.floor)
+        reach = near + (1.0 - near) * max(1.0 - tip / p.reach, 0.0)
+        return progress + p.reach_weight * reach + near
+
+    def success(self, state: NDArray[np.floating]) -> bool:
+        """Whether the cube's centre is within the success distance of the goal's."""
+        return self.distance(state) < self.parameters.success_distance
+
+    def distance(self, state: NDArray[np.floating]) -> float:
+        """Cube-goal distance in the table plane, metres."""
+        cx, cy, _, gx, gy = state[3:8].tolist()
+        return math.hypot(cx - gx, cy - gy)
