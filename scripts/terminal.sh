@@ -26,10 +26,14 @@ step() {
   printf '\n--- %s: %s\n' "$label" "$*" >>"$LOG"
   local start
   start=$(wc -c <"$LOG")
+  # A process group of its own, so that an interrupt ends the compiler's children too.
+  set -m
   "$@" </dev/null >>"$LOG" 2>&1 &
   pid=$!
+  set +m
   # shellcheck disable=SC2064 # the process id of now
-  trap "kill $pid 2>/dev/null; echo; echo interrupted >&2; exit 130" INT TERM
+  trap "kill -TERM -- -$pid 2>/dev/null; wait $pid 2>/dev/null; echo; echo interrupted >&2; exit 130" \
+    INT TERM
   if [ -t 1 ]; then
     while kill -0 "$pid" 2>/dev/null; do
       printf '\r  %-34s %s%4d s%s' "$label" "$DIM" $((SECONDS - begin)) "$PLAIN"
