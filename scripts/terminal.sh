@@ -32,7 +32,7 @@ step() {
   pid=$!
   set +m
   # shellcheck disable=SC2064 # the process id of now
-  trap "kill -TERM -- -$pid 2>/dev/null; wait $pid 2>/dev/null; echo; echo interrupted >&2; exit 130" \
+  trap "kill -TERM -- -$pid 2>/dev/null; wait $pid || true; echo; echo interrupted >&2; exit 130" \
     INT TERM
   if [ -t 1 ]; then
     while kill -0 "$pid" 2>/dev/null; do
