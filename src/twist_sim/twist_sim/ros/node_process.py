@@ -1,0 +1,52 @@
+"""Running one node as a process that ends cleanly."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+from rclpy.node import Node
+
+
+class FatalNodeError(RuntimeError):
+    """The node cannot go on; the process ends with exit code 1 and this message."""
+
+
+def run_node(
+    name: str, create: Callable[[], Node], arguments: Sequence[str] | None = None
+) -> int:
+    """Creates a node, spins it until it is told to stop, and returns the process exit code.
+
+    Args:
+        name: for log lines before the node exists.
+        create: makes the node; a node with a ``close`` method has it called at the end.
+        arguments: command line, with ROS arguments; None takes the process's own.
+
+    Returns:
+        0 after SIGINT or SIGTERM, 1 when the node cannot start or cannot go on.
+    """
+    node: Node | None = None
+    try:
+        rclpy.init(args=list(arguments) if arguments is not None else sys.argv)
+        try:
+            node = create()
+        except (RuntimeError, ValueError, OSError) as error:
+            # The project's errors say cause and cure; a traceback would hide that.
+            raise FatalNodeError(str(error)) from error
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except FatalNodeError as error:
+        (node.get_logger() if node is not None else get_logger(name)).fatal(str(error))
+        return 1
+    finally:
+        if node is not None:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

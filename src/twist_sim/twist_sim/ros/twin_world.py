@@ -1,0 +1,130 @@
+"""The simulated world behind the twin: arm under joint position control, object, goal. No ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twist_sim.layout import Layout, draw_dynamics, draw_layout
+from twist_sim.panda import FLANGE
+from twist_sim.ros.panda_arm import VELOCITY_LIMITS
+from twist_sim.scene import PandaScene
+from twist_sim.task_card import TaskCard
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """True state of the world; metres, base frame.
+
+    Attributes:
+        tool_position: tool tip, (3,).
+        object_position: object centre, (3,).
+        object_quaternion: (w, x, y, z), (4,).
+        goal_position: (3,).
+        distance: between object and goal as the success rule counts it.
+        success: whether the task's success rule holds.
+    """
+
+    tool_position: FloatArray
+    object_position: FloatArray
+    object_quaternion: FloatArray
+    goal_position: FloatArray
+    distance: float
+    success: bool
+
+
+class TwinWorld:
+    """A robot that goes to commanded joint positions no faster than its joints may turn.
+
+    Args:
+        card: the task.
+    """
+
+    def __init__(self, card: TaskCard) -> None:
+        self.card = card
+        self._scene = PandaScene(card)
+        self._flange = int(self._scene.model.body(FLANGE).id)
+        self.timestep = card.physics.timestep
+        """Physics step, seconds."""
+        self._largest_turn = np.array(VELOCITY_LIMITS) * self.timestep
+        self._setpoint = self._scene.joint_positions
+        self._target = self._setpoint.copy()
+        self.reset(seed=0, trial=0)
+
+    @property
+    def joint_positions(self) -> FloatArray:
+        """Measured joints, radians, shape (7,)."""
+        return self._scene.joint_positions
+
+    @property
+    def joint_velocities(self) -> FloatArray:
+        """Measured joint velocities, rad/s, shape (7,)."""
+        return self._scene.joint_velocities
+
+    @property
+    def tool_position(self) -> FloatArray:
+        """Tool tip, metres, base frame, shape (3,)."""
+        return self._scene.tool_position
+
+    @property
+    def flange_pose(self) -> tuple[FloatArray, FloatArray]:
+        """``panda_link8`` in the base frame: position (3,) metres, quaternion (w, x, y, z)."""
+        data = self._scene.data
+        return data.xpos[self._flange].copy(), data.xquat[self._flange].copy()
+
+    @property
+    def render_state(self) -> FloatArray:
+        """What a renderer needs to draw this moment."""
+        return self._scene.get_state()
+
+    def truth(self) -> Truth:
+        """The true state, and what the task's rules say about it."""
+        scene, rules = self._scene, self.card.task_rules
+        state = rules.privileged_state(scene)
+        return Truth(
+            tool_position=scene.tool_position,
+            object_position=scene.object_position,
+            object_quaternion=scene.object_quaternion,
+            goal_position=scene.goal_position,
+            distance=float(rules.distance(state)),
+            success=bool(rules.success(state)),
+        )
+
+    def reset(self, seed: int, trial: int) -> Layout:
+        """Arm home at rest, objects where trial `trial` of seed `seed` starts.
+
+        The arm is put there at once, which only a simulated arm can do.
+
+        Raises:
+            ValueError: seed or trial is negative.
+        """
+        layout = draw_layout(self.card, seed, trial)
+        self._scene.reset(layout, draw_dynamics(self.card, seed, trial))
+        self._setpoint = self._scene.home_joints.copy()
+        self._target = self._setpoint.copy()
+        return layout
+
+    def go_to(self, joints: FloatArray) -> None:
+        """Commands joint positions, radians, shape (7,); they have been checked."""
+        self._target = joints
+
+    def hold(self) -> None:
+        """Commands what has been reached of the last command."""
+        self._target = self._setpoint.copy()
+
+    def advance(self, steps: int) -> None:
+        """Simulates `steps` physics steps."""
+        while steps > 0:
+            change = self._target - self._setpoint
+            if not change.any():
+                self._scene.step_joint_targets(self._setpoint, steps)
+                return
+            self._setpoint = self._setpoint + np.clip(
+                change, -self._largest_turn, self._largest_turn
+            )
+            self._scene.step_joint_targets(self._setpoint, 1)
+            steps -= 1
