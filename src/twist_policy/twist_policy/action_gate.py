@@ -46,7 +46,8 @@ class ActionGate:
     the previous target, the ball of radius `leash` around the measured position, and the
     workspace box. The requested target is taken when it lies in all of them; otherwise a point of
     the intersection near it is found by cyclic projection (von Neumann; Bregman 1965). When the
-    intersection is empty (the arm was pushed or jumped away), the gate refuses.
+    intersection is empty, or thinner than about a millimetre (the arm was pushed or jumped away),
+    the gate refuses.
 
     Every returned target lies in the box exactly, and in both balls up to the rounding of float64
     (relative 1e-9 of the radius at most). Actions beyond [-1, 1] are shortened, not refused.

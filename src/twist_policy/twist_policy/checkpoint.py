@@ -432,7 +432,8 @@ def _replace_folder(new: Path, folder: Path) -> None:
     os.rename(folder, previous)
     try:
         os.rename(new, folder)
-    except OSError:
-        os.rename(previous, folder)
+    except BaseException:
+        if not folder.exists():
+            os.rename(previous, folder)
         raise
     shutil.rmtree(previous, ignore_errors=True)
