@@ -11,12 +11,12 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
     ],
-    install_requires=["setuptools", "numpy", "torch", "matplotlib", "tqdm"],
+    install_requires=["setuptools", "numpy", "torch", "matplotlib", "scipy", "tensorboard", "tqdm"],
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",
     maintainer_email="maintainers@twist-robotics.dev",
-    description="Teacher, collection, distillation, baselines, evaluation in simulation and export of a TWIST policy. No ROS.",
+    description="Trains, distils, evaluates and exports TWIST policies. No ROS.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [

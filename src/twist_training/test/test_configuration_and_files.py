@@ -1,0 +1,152 @@
+"""Settings, run folders and files: nonsense is refused, nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from twist_training.atomic_files import DiskError, write_atomically
+from twist_training.cli import main
+from twist_training.configuration import (
+    PRESETS,
+    ConfigurationError,
+    from_dict,
+    parse_arguments,
+)
+from twist_training.runners.pipeline import command_of
+from twist_training.session import RunError, Session
+from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, sample_windows
+
+
+def test_arguments_change_nested_settings_with_their_types() -> None:
+    config = parse_arguments(
+        ["preset=smoke", "seed=3", "student.norm=false", "teacher.rssm.groups=4"]
+    )
+    assert (config.seed, config.student.norm, config.teacher.rssm.groups) == (3, False, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["preset=huge"], "unknown preset 'huge'"),
+        (["tsk=block_push"], "did you mean 'task'"),
+        (["distillation.stepz=3"], "did you mean 'steps'"),
+        (["seed=one"], "expected a value of type int"),
+        (["student.norm=maybe"], "expected true or false"),
+        (["seed"], "expected name=value"),
+        (["seed=1", "seed=2"], "given twice"),
+        (["teacher=3"], "group of settings"),
+        (["distillation.length=500"], "longer than the shortest episode"),
+        (["teacher.batch=-1"], "must not be negative"),
+        (["precision=int8"], "use auto, float32 or bfloat16"),
+        (["threads=0"], "use 1 or more"),
+    ],
+)
+def test_nonsense_settings_are_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        parse_arguments(arguments)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_settings_survive_a_round_trip(preset: str) -> None:
+    config = PRESETS[preset]
+    assert from_dict(config.to_dict()) == config
+
+
+def test_the_recorded_command_repeats_the_settings() -> None:
+    config = parse_arguments(["preset=smoke", "student.depth=6", "student.norm=false", "seed=4"])
+    assert parse_arguments(command_of(config).split()[2:]) == config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fly"], 2, "unknown stage 'fly'"),
+        (["all", "task=juggle"], 2, "block_push"),
+        (["all", "preset=juggle"], 2, "unknown preset"),
+        (["distil", "preset=smoke"], 1, "run stage 'teacher' first"),
+    ],
+)
+def test_the_command_explains_what_is_wrong(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*arguments, f"output={tmp_path / 'run'}"]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_is_not_continued_with_other_settings(tmp_path: Path) -> None:
+    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    with pytest.raises(RunError, match="seed was 0, now 1"):
+        Session(parse_arguments(["preset=smoke", "seed=1"]), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    session = Session(parse_arguments(["preset=smoke"]), tmp_path)
+    assert session.load("teacher.pt") is None
+    session.save("teacher.pt", {"steps": 3})
+    path = tmp_path / "teacher.pt"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(RunError, match="is damaged"):
+        session.load("teacher.pt")
+
+
+def test_a_full_disk_keeps_the_previous_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def write_until_full() -> None:
+        with write_atomically(path) as file:
+            file.write(b"new")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(DiskError, match="previous file"):
+        write_until_full()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _episodes(count: int, steps: int) -> Episodes:
+    grid = np.arange(count * (steps + 1), dtype=np.float32).reshape(count, steps + 1)
+    return Episodes(
+        state=np.repeat(grid[..., None], 2, -1),
+        previous_action=np.repeat(grid[..., None], 3, -1),
+        reward=grid,
+        sim_state=np.repeat(grid[..., None], 4, -1),
+        success=np.zeros(count, bool),
+    )
+
+
+def test_windows_are_contiguous_and_cover_the_ends() -> None:
+    replay = Replay()
+    replay.add(_episodes(2, 9))
+    replay.add(_episodes(3, 9))
+    assert len(replay) == 5
+    state, action, reward = replay.sample(200, 4, np.random.default_rng(0))
+    assert state.shape == (200, 4, 2)
+    assert action.shape == (200, 4, 3)
+    np.testing.assert_array_equal(np.diff(reward, axis=1), 1.0)
+    assert reward[:, 0].min() == 0.0
+    assert reward[:, -1].max() == replay.episodes.reward.max()
+
+
+def test_windows_longer_than_an_episode_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        sample_windows(2, 10, 4, 11, np.random.default_rng(0))
+
+
+def test_episode_files_round_trip_and_damage_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "episodes.npz"
+    episodes = _episodes(3, 4)
+    episodes.save(path)
+    np.testing.assert_array_equal(Episodes.load(path).state, episodes.state)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(EpisodeFileError, match="delete the file"):
+        Episodes.load(path)

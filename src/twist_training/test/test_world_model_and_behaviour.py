@@ -1,0 +1,115 @@
+"""RSSM, teacher losses and returns."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from twist_sim.task_card import load_task_card
+from twist_training.algorithms.actor_critic import ActorCritic, lambda_returns
+from twist_training.algorithms.world_model import Batch, TeacherWorldModel, detach_starts
+from twist_training.configuration import PRESETS
+from twist_training.modules.distributions import gumbel_like
+from twist_training.modules.rssm import Rssm, RssmConfig
+
+CONTRACT = load_task_card("block_push").contract(True)
+CONFIG = PRESETS["smoke"].teacher
+
+
+def test_observing_a_sequence_equals_observing_it_step_by_step() -> None:
+    torch.manual_seed(0)
+    rssm = Rssm(RssmConfig(12, 10, 3, 4), action_size=3, embedding_size=6)
+    embedding, action = torch.randn(2, 5, 6), torch.randn(2, 5, 3)
+    noise = gumbel_like(torch.empty(2, 5, 3, 4))
+    sequence = rssm.observe(embedding, action, noise)
+    h, z = rssm.initial(2)
+    for t in range(5):
+        h, z = rssm.observe_step(embedding[:, t], action[:, t], h, z, noise[:, t])
+        torch.testing.assert_close(h, sequence.deterministic[:, t])
+        torch.testing.assert_close(z, sequence.stochastic[:, t])
+
+
+def test_replay_follows_the_prior_from_the_given_state() -> None:
+    torch.manual_seed(0)
+    rssm = Rssm(RssmConfig(12, 10, 3, 4), action_size=3, embedding_size=6)
+    h, z = torch.randn(2, 12), torch.randn(2, 12)
+    actions, noise = torch.randn(2, 4, 3), gumbel_like(torch.empty(2, 4, 3, 4))
+    sequence = rssm.replay(actions, h, z, noise)
+    expected = rssm.transition(actions[:, 0], h, z)
+    torch.testing.assert_close(sequence.deterministic[:, 0], expected)
+    torch.testing.assert_close(sequence.prior[:, 0], rssm.prior(expected))
+    assert sequence.posterior is None
+
+
+def test_lambda_returns_are_one_step_td_at_zero_and_monte_carlo_at_one() -> None:
+    rewards, values = torch.randn(4, 3), torch.randn(4, 3)
+    td = lambda_returns(rewards, values, discount=0.9, lambda_=0.0)
+    torch.testing.assert_close(td, rewards + 0.9 * values)
+    monte_carlo = lambda_returns(rewards, values, discount=0.9, lambda_=1.0)
+    expected = (
+        rewards[0]
+        + 0.9 * rewards[1]
+        + 0.9**2 * rewards[2]
+        + 0.9**3 * rewards[3]
+        + 0.9**4 * values[3]
+    )
+    torch.testing.assert_close(monte_carlo[0], expected)
+
+
+def _batch(batch: int, length: int) -> Batch:
+    return Batch(
+        torch.randn(batch, length, CONTRACT.state_size) * 0.1,
+        torch.rand(batch, length, 3) * 2 - 1,
+        torch.rand(batch, length),
+    )
+
+
+def test_world_model_learns_to_reconstruct_a_small_batch() -> None:
+    torch.manual_seed(0)
+    model = TeacherWorldModel(CONFIG, CONTRACT)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    batch = _batch(4, 6)
+    first = None
+    for _ in range(60):
+        loss, _, _ = model.loss(batch)
+        first = first or float(loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 0.5 * first
+
+
+def test_the_actors_gradient_flows_through_the_dynamics() -> None:
+    torch.manual_seed(0)
+    config = dataclasses.replace(CONFIG, entropy=0.0)
+    model = TeacherWorldModel(config, CONTRACT).requires_grad_(False)
+    behaviour = ActorCritic(config, CONTRACT.action_size)
+    _, latents, _ = model.loss(_batch(2, 4))
+    actor_loss, critic_loss, _ = behaviour.losses(model, *detach_starts(latents, 4))
+    actor_loss.backward()
+    assert all(p.grad is not None for p in behaviour.actor.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in behaviour.actor.parameters() if p.grad is not None)
+    assert all(p.grad is None for p in behaviour.slow_critic.parameters())
+    assert all(p.grad is None for p in behaviour.critic.parameters())
+    critic_loss.backward()
+    assert all(p.grad is not None for p in behaviour.critic.parameters())
+
+
+def test_starts_are_cut_from_the_graph() -> None:
+    model = TeacherWorldModel(CONFIG, CONTRACT)
+    _, latents, _ = model.loss(_batch(2, 4))
+    h, z = detach_starts(latents, 5)
+    assert h.shape == (5, CONFIG.rssm.deterministic)
+    assert not h.requires_grad
+    assert z.shape == (5, CONFIG.rssm.stochastic)
+    assert not z.requires_grad
+
+
+def test_state_scaling_round_trip() -> None:
+    scaling = TeacherWorldModel(CONFIG, CONTRACT).scaling
+    state = torch.randn(3, CONTRACT.state_size)
+    torch.testing.assert_close(scaling.to_si(scaling(state)), state, atol=1e-5, rtol=1e-5)
+    with pytest.raises(RuntimeError):
+        scaling(torch.randn(3, CONTRACT.state_size + 1))

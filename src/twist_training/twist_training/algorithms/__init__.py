@@ -1,0 +1,1 @@
+"""The losses: teacher world model, actor-critic, distillation."""

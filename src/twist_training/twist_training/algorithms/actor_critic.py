@@ -1,0 +1,112 @@
+"""Behaviour learning in imagination: dynamics backpropagation, lambda-returns, slow critic.
+
+DreamerV2 (Hafner et al., 2021), Eqs. 4 to 6, with rho = 0: the actor's gradient flows through
+the world model's dynamics.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from twist_training.algorithms.world_model import TeacherWorldModel
+from twist_training.configuration import TeacherConfig
+from twist_training.modules.distributions import (
+    gumbel_like,
+    project_to_unit_ball,
+    straight_through_one_hot,
+)
+from twist_training.modules.networks import Actor, mlp
+
+
+class ActorCritic(nn.Module):
+    """Actor, critic and slow critic on the latent state.
+
+    Args:
+        config: sizes and schedule.
+        action_size: A.
+    """
+
+    def __init__(self, config: TeacherConfig, action_size: int) -> None:
+        super().__init__()
+        self.config = config
+        features = config.rssm.features
+        self.actor = Actor(features, action_size, config.head_width, config.head_layers)
+        self.critic = mlp(features, config.head_width, config.head_layers, 1)
+        self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
+
+    def update_slow_critic(self) -> None:
+        """Copies the critic into the slow critic."""
+        self.slow_critic.load_state_dict(self.critic.state_dict())
+
+    def losses(
+        self, world_model: TeacherWorldModel, h: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Actor and critic losses over imagined rollouts.
+
+        Args:
+            world_model: its parameters must not require gradients here (`frozen`).
+            h: starting deterministic states, (B, D).
+            z: starting stochastic states, (B, S * C).
+
+        Returns:
+            Actor loss, critic loss, and terms for the log.
+        """
+        config = self.config
+        rssm = world_model.rssm
+        features = [torch.cat([h, z], -1)]
+        entropies = []
+        for _ in range(config.horizon):
+            policy = self.actor(features[-1].detach())
+            # The environment's gate does the same to the translation.
+            action = project_to_unit_ball(policy.rsample())
+            entropies.append(policy.entropy())
+            h = rssm.transition(action, h, z)
+            logits = rssm.prior(h)
+            z = straight_through_one_hot(logits, gumbel_like(logits))
+            features.append(torch.cat([h, z], -1))
+        imagined = torch.stack(features)  # (H + 1, B, F)
+        # The reward head predicts the reward of arriving at a state.
+        rewards = world_model.reward(imagined[1:]).float().squeeze(-1)
+        values = self.slow_critic(imagined[1:]).float().squeeze(-1)
+        returns = lambda_returns(rewards, values, discount=config.discount, lambda_=config.lambda_)
+        weights = config.discount ** torch.arange(
+            config.horizon, dtype=torch.float32, device=h.device
+        )
+        weights = weights[:, None]
+        entropy = torch.stack(entropies)
+        actor_loss = -(weights * (returns + config.entropy * entropy)).mean()
+        predicted = self.critic(imagined[:-1].detach()).float().squeeze(-1)
+        critic_loss = 0.5 * (weights * (predicted - returns.detach()).square()).mean()
+        return (
+            actor_loss,
+            critic_loss,
+            {
+                "actor/loss": actor_loss.detach(),
+                "actor/entropy": entropy.mean().detach(),
+                "actor/return": returns.mean().detach(),
+                "critic/loss": critic_loss.detach(),
+            },
+        )
+
+
+def lambda_returns(rewards: Tensor, values: Tensor, *, discount: float, lambda_: float) -> Tensor:
+    """V_t = r_t + gamma ((1 - lambda) v_{t+1} + lambda V_{t+1}), bootstrapped by the last value.
+
+    Args:
+        rewards: reward of arriving at state t + 1, (H, B).
+        values: value of state t + 1, (H, B).
+        discount: gamma.
+        lambda_: 0 is one-step TD, 1 is Monte Carlo up to the horizon.
+
+    Returns:
+        (H, B): targets for states 0 to H - 1.
+    """
+    target = values[-1]
+    targets = []
+    for reward, value in zip(reversed(rewards), reversed(values), strict=True):
+        target = reward + discount * ((1.0 - lambda_) * value + lambda_ * target)
+        targets.append(target)
+    return torch.stack(targets[::-1])

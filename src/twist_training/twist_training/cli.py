@@ -1,0 +1,86 @@
+"""The command ``twist-train``."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from twist_policy.checkpoint import CheckpointError
+from twist_sim.task_card import TaskCardError, available_tasks
+from twist_training.atomic_files import DiskError
+from twist_training.configuration import PRESETS, ConfigurationError, parse_arguments
+from twist_training.session import RunError
+from twist_training.storage.episodes import EpisodeFileError
+
+_USAGE = f"""usage: twist-train STAGE [name=value ...]
+
+stages:
+  all        every stage below, in this order
+  teacher    world model and behaviour on privileged state
+  collect    episodes of the frozen teacher
+  render     domain-randomised images of them
+  distil     student world model on images
+  export     TorchScript checkpoint, manifest, golden data, model card, learning curve
+  evaluate   teacher, and the exported checkpoint on held-out appearances
+
+common settings (default):
+  task       {", ".join(available_tasks())} (block_push)
+  preset     {", ".join(PRESETS)} (cpu)
+  seed       (0)
+  output     run folder; the same folder and settings continue a run (runs/TASK_PRESET_seedN)
+  checkpoint where the exported checkpoint goes (OUTPUT/checkpoint)
+every other setting: section.name=value, e.g. student.observes_ee_position=false; see
+twist_training/configuration.py for all of them.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code (0 done, 1 failed, 2 usage, 130 Ctrl-C)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_USAGE)
+        return 0 if arguments else 2
+    # Heavy imports come after the help, which should answer at once.
+    from twist_training.runners.pipeline import STAGES, Pipeline
+
+    stage = arguments.pop(0)
+    try:
+        if stage != "all" and stage not in STAGES:
+            known = ", ".join(("all", *STAGES))
+            raise ConfigurationError(f"unknown stage {stage!r}; choose from {known}")
+        places = {"output": "", "checkpoint": ""}
+        for argument in list(arguments):
+            name, separator, value = argument.partition("=")
+            if name in places and separator:
+                places[name] = value
+                arguments.remove(argument)
+        config = parse_arguments(arguments)
+        folder = Path(places["output"] or f"runs/{config.task}_{config.preset}_seed{config.seed}")
+        checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
+        pipeline = Pipeline(config, folder, checkpoint)
+        print(
+            f"{config.task}, preset {config.preset}, seed {config.seed}, "
+            f"{config.device} ({pipeline.session.precision}, {config.threads} threads), in {folder}"
+        )
+        for name in STAGES if stage == "all" else (stage,):
+            pipeline.run(name)
+            minutes = pipeline.clock.seconds.get(name, 0.0) / 60
+            print(f"stage {name}: done, {minutes:.1f} min in all", flush=True)
+        total = sum(pipeline.clock.seconds.values()) / 60
+        free = shutil.disk_usage(folder).free / 1e9
+        print(f"run: {total:.1f} min; {folder} can be deleted ({free:.0f} GB free on this disk)")
+    except KeyboardInterrupt:
+        print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
+        return 130
+    except (ConfigurationError, TaskCardError) as error:
+        print(f"twist-train: {error}", file=sys.stderr)
+        return 2
+    except (RunError, DiskError, EpisodeFileError, CheckpointError) as error:
+        print(f"twist-train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

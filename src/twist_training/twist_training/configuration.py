@@ -1,0 +1,371 @@
+"""Every setting of the pipeline as frozen dataclasses, the presets, and the command-line syntax.
+
+Settings are written ``section.name=value`` on the command line, for example
+``distillation.dynamics_from_teacher=false``. Values are checked against the field's type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from twist_training.modules.rssm import RssmConfig
+
+
+class ConfigurationError(ValueError):
+    """A setting is unknown or has a value of the wrong kind."""
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Teacher world model and actor-critic (DreamerV2 on privileged state)."""
+
+    rssm: RssmConfig = field(default_factory=RssmConfig)
+    encoder_width: int = 256
+    """Width of the state encoder and decoder; the paper uses 512."""
+    encoder_layers: int = 3
+    embedding: int = 200
+    head_width: int = 200
+    """Width of reward head, actor and critics."""
+    head_layers: int = 3
+    observation_std: float = 0.2
+    """Standard deviation of the state decoder's Normal, in scaled units (decimetres)."""
+    reward_scale: float = 10.0
+    """Weight of the reward head's loss."""
+    kl_scale: float = 1.0
+    kl_balance: float = 0.8
+    free_nats: float = 1.0
+
+    environments: int = 8
+    """Environments stepped side by side; one gradient step per step of all of them."""
+    episode_steps: int = 75
+    """Length of a training episode, steps."""
+    environment_steps: int = 60_000
+    """Environment steps in all, demonstrations and random episodes included."""
+    pretrain_steps: int = 300
+    """Gradient steps of the world model before the first action."""
+    scripted_episodes: int = 40
+    """Noisy scripted demonstrations that start the replay; 0 learns from nothing."""
+    random_episodes: int = 24
+    batch: int = 16
+    length: int = 50
+    horizon: int = 15
+    imagination_starts: int = 160
+    """How many of the batch x length posteriors imagination starts from."""
+    model_lr: float = 6e-4
+    actor_lr: float = 2e-4
+    critic_lr: float = 3e-4
+    final_lr: float = 0.2
+    """Learning rates fall linearly to this fraction over the last half of training."""
+    clip: float = 100.0
+    discount: float = 0.98
+    lambda_: float = 0.95
+    entropy: float = 1e-3
+    slow_critic_every: int = 100
+    evaluate_every: int = 800
+    """Gradient steps between evaluations."""
+    evaluation_episodes: int = 40
+    target_success: float = 1.01
+    """Stop early when two evaluations in a row reach this success rate; above 1 never stops."""
+
+
+@dataclass(frozen=True)
+class CollectionConfig:
+    """The data set D = {(s, o, a, r)} that the student is distilled on."""
+
+    episodes: int = 1500
+    """Episodes of the frozen teacher, beside the teacher's own replay."""
+    episode_steps: int = 75
+    action_noise: float = 0.3
+    """Largest standard deviation of the temporally smooth noise added to the teacher's actions."""
+    random_fraction: float = 0.05
+    """Share of episodes with the noisy scripted behaviour instead of the teacher's."""
+    environments: int = 50
+    looks: int = 1
+    """Appearances rendered per state."""
+    workers: int = 2
+    """Rendering processes."""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The student's image encoder; its RSSM has the teacher's sizes."""
+
+    depth: int = 16
+    norm: bool = True
+    """GroupNorm(1) in the CNN; the published network has none."""
+    padding: int = 1
+    observes_ee_position: bool = True
+    """The measured end-effector position as a second input; false is the paper's setting."""
+
+
+@dataclass(frozen=True)
+class DistillationConfig:
+    """Teacher-student distillation, Algorithm 1 of the paper, and what was added to it."""
+
+    length: int = 50
+    """L of Eq. 3."""
+    horizon: int = 15
+    """H of Eq. 4."""
+    batch: int = 16
+    imagination_starts: int = 64
+    """Posterior states from which Eq. 4's rollouts start."""
+    imagination_noise: float = 0.3
+    """Standard deviation of the noise added to the teacher's actions in imagination."""
+    imagination_scale: float = 1.0
+    """Weight of Eq. 4; 0 switches it off."""
+    steps: int = 4000
+    lr: float = 1e-3
+    warmup_steps: int = 8000
+    """Steps of the encoder warm-up (not in the paper); 0 switches it off."""
+    warmup_batch: int = 128
+    warmup_lr: float = 2e-3
+    embedding_scale: float = 1.0
+    """Weight of the warm-up loss during distillation; 0 switches it off (the paper)."""
+    dynamics_from_teacher: bool = True
+    """Start from the teacher's RSSM weights (not in the paper)."""
+    shared_noise: bool = True
+    """Teacher and student sample their latents with the same Gumbel noise (not in the paper)."""
+    student_episodes: int = 200
+    """Episodes per round in which the student acts and the teacher relabels; 0 switches it off."""
+    student_rounds: int = 2
+    clip: float = 100.0
+    evaluate_every: int = 2000
+    evaluation_episodes: int = 40
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The numbers of the model card."""
+
+    episodes: int = 100
+    workers: int = 2
+    seed: int = 1_000_000
+    """First evaluation seed; layouts of training never use it."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One run of the pipeline.
+
+    Attributes:
+        task: name of a task card.
+        preset: which preset the settings started from.
+        seed: seeds everything.
+        threads: PyTorch threads.
+        device: ``cpu`` or ``cuda``.
+        precision: ``float32``, ``bfloat16`` (autocast) or ``auto`` (bfloat16 where the
+            processor computes it natively).
+        textures: folder of your own images added to the training textures; empty for none.
+    """
+
+    task: str = "block_push"
+    preset: str = "cpu"
+    seed: int = 0
+    threads: int = 2
+    device: str = "cpu"
+    precision: str = "auto"
+    textures: str = ""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    collection: CollectionConfig = field(default_factory=CollectionConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return dataclasses.asdict(self)
+
+
+PRESETS: dict[str, TrainingConfig] = {
+    "smoke": TrainingConfig(
+        preset="smoke",
+        teacher=TeacherConfig(
+            rssm=RssmConfig(deterministic=64, hidden=64, groups=8, classes=8),
+            encoder_width=64,
+            embedding=64,
+            head_width=64,
+            episode_steps=50,
+            environment_steps=3_200,
+            pretrain_steps=20,
+            scripted_episodes=16,
+            random_episodes=8,
+            batch=8,
+            length=25,
+            imagination_starts=32,
+            evaluate_every=120,
+            evaluation_episodes=8,
+        ),
+        collection=CollectionConfig(episodes=24, episode_steps=50, environments=8),
+        student=StudentConfig(depth=4),
+        distillation=DistillationConfig(
+            length=25,
+            batch=4,
+            imagination_starts=16,
+            steps=60,
+            warmup_steps=150,
+            warmup_batch=32,
+            student_episodes=8,
+            student_rounds=1,
+            evaluate_every=60,
+            evaluation_episodes=4,
+        ),
+        evaluation=EvaluationConfig(episodes=4),
+    ),
+    "cpu": TrainingConfig(preset="cpu"),
+    "paper": TrainingConfig(
+        preset="paper",
+        device="cuda",
+        threads=8,
+        teacher=TeacherConfig(
+            rssm=RssmConfig(deterministic=600, hidden=600, groups=32, classes=32),
+            encoder_width=512,
+            embedding=512,
+            head_width=400,
+            head_layers=4,
+            environment_steps=500_000,
+            imagination_starts=800,
+            model_lr=3e-4,
+            actor_lr=8e-5,
+            critic_lr=8e-5,
+            discount=0.99,
+            evaluate_every=4000,
+            evaluation_episodes=100,
+        ),
+        collection=CollectionConfig(episodes=6000, workers=8, looks=2),
+        student=StudentConfig(depth=48, norm=False, padding=0, observes_ee_position=False),
+        distillation=DistillationConfig(
+            steps=60_000,
+            imagination_starts=800,
+            warmup_steps=0,
+            embedding_scale=0.0,
+            lr=3e-4,
+            dynamics_from_teacher=False,
+            shared_noise=False,
+            student_episodes=0,
+            student_rounds=0,
+            evaluate_every=5000,
+            evaluation_episodes=100,
+        ),
+    ),
+}
+
+
+def parse_arguments(arguments: list[str]) -> TrainingConfig:
+    """Builds a configuration from ``name=value`` arguments, on top of the chosen preset.
+
+    Raises:
+        ConfigurationError: unknown preset or setting, or a value of the wrong kind.
+    """
+    pairs: dict[str, str] = {}
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if not separator:
+            raise ConfigurationError(
+                f"expected name=value, found {argument!r}, for example preset=cpu"
+            )
+        if name in pairs:
+            raise ConfigurationError(f"{name} is given twice: {pairs[name]!r} and {value!r}")
+        pairs[name] = value
+    preset = pairs.pop("preset", "cpu")
+    if preset not in PRESETS:
+        raise ConfigurationError(f"unknown preset {preset!r}; choose from {sorted(PRESETS)}")
+    config = PRESETS[preset]
+    for name, value in pairs.items():
+        config = _replace(config, name.split("."), value, name)
+    _validate(config)
+    return config
+
+
+def from_dict(data: dict[str, Any]) -> TrainingConfig:
+    """The inverse of `TrainingConfig.to_dict`.
+
+    Raises:
+        ConfigurationError: the data are not those of a configuration.
+    """
+    try:
+        return typing.cast(TrainingConfig, _from_dict(TrainingConfig, data))
+    except (TypeError, KeyError) as error:
+        raise ConfigurationError(f"not a training configuration: {error}") from error
+
+
+def _from_dict(kind: Any, data: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    return kind(
+        **{
+            name: _from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
+            for name, value in data.items()
+        }
+    )
+
+
+def _replace(config: Any, path: list[str], value: str, full_name: str) -> Any:
+    hints = typing.get_type_hints(type(config))
+    name = path[0]
+    if name not in hints:
+        near = difflib.get_close_matches(name, hints, 1)
+        suggestion = f"; did you mean {near[0]!r}?" if near else f"; known: {sorted(hints)}"
+        raise ConfigurationError(f"unknown setting {full_name!r}{suggestion}")
+    current = getattr(config, name)
+    if dataclasses.is_dataclass(current):
+        if len(path) == 1:
+            raise ConfigurationError(
+                f"{full_name!r} is a group of settings; name one of them, e.g. "
+                f"{full_name}.{dataclasses.fields(current)[0].name}=..."
+            )
+        return dataclasses.replace(config, **{name: _replace(current, path[1:], value, full_name)})
+    if len(path) > 1:
+        raise ConfigurationError(f"unknown setting {full_name!r}: {name!r} has no parts")
+    return dataclasses.replace(config, **{name: _convert(hints[name], value, full_name)})
+
+
+def _convert(kind: Any, value: str, name: str) -> Any:
+    assert not isinstance(kind, types.UnionType)
+    try:
+        if kind is bool:
+            return {"true": True, "false": False}[value.lower()]
+        if kind is int:
+            return int(value.replace("_", ""))
+        return kind(value)
+    except (KeyError, ValueError):
+        expected = "true or false" if kind is bool else f"a value of type {kind.__name__}"
+        raise ConfigurationError(f"{name}: expected {expected}, found {value!r}") from None
+
+
+def _validate(config: TrainingConfig) -> None:
+    problems: list[str] = []
+    if config.precision not in ("auto", "float32", "bfloat16"):
+        problems.append(f"precision is {config.precision!r}; use auto, float32 or bfloat16")
+    if config.device not in ("cpu", "cuda"):
+        problems.append(f"device is {config.device!r}; use cpu or cuda")
+    if config.threads < 1:
+        problems.append(f"threads is {config.threads}; use 1 or more")
+    teacher, collection = config.teacher, config.collection
+    if teacher.length > teacher.episode_steps + 1:
+        problems.append(
+            f"teacher.length {teacher.length} is longer than an episode ({teacher.episode_steps})"
+        )
+    if config.distillation.length > min(collection.episode_steps, teacher.episode_steps) + 1:
+        problems.append(
+            f"distillation.length {config.distillation.length} is longer than the shortest "
+            f"episode ({min(collection.episode_steps, teacher.episode_steps)})"
+        )
+    if teacher.imagination_starts > teacher.batch * teacher.length:
+        problems.append("teacher.imagination_starts exceeds teacher.batch x teacher.length")
+    if config.distillation.imagination_starts > (
+        config.distillation.batch * config.distillation.length
+    ):
+        problems.append("distillation.imagination_starts exceeds its batch x length")
+    if teacher.scripted_episodes + teacher.random_episodes < 1:
+        problems.append("the replay needs at least one scripted or random episode to start from")
+    for section in ("teacher", "collection", "student", "distillation", "evaluation"):
+        for item in dataclasses.fields(getattr(config, section)):
+            value = getattr(getattr(config, section), item.name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
+                problems.append(f"{section}.{item.name} is {value}; it must not be negative")
+    if problems:
+        raise ConfigurationError("; ".join(problems))

@@ -1,0 +1,79 @@
+"""The model card that goes with a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twist_training.configuration import TrainingConfig
+
+
+def model_card(config: TrainingConfig, training: dict[str, Any], measured: dict[str, Any]) -> str:
+    """Markdown: what the checkpoint is, how it was made, what it was measured at.
+
+    Args:
+        config: the run's settings.
+        training: the manifest's training record.
+        measured: the manifest's measurements; empty before the evaluation.
+    """
+    seconds: dict[str, float] = training["seconds"]
+    minutes = "\n".join(f"| {name} | {value / 60:.1f} |" for name, value in seconds.items())
+    inputs = "the image" + (
+        " and the measured end-effector position" if config.student.observes_ee_position else ""
+    )
+    return f"""# {config.task}
+
+A TWIST policy (teacher-student world model distillation; Yamada et al., 2023) for task
+`{config.task}`. Input: {inputs}. Output: end-effector deltas, at most 2 cm per 0.1 s.
+
+![learning curve](learning_curve.png)
+
+## Made by
+
+```
+{training["command"]}
+```
+
+PyTorch {training["torch"]}, {training["precision"]}, {config.threads} threads,
+{training["frames"]:,} rendered training frames.
+
+| stage | minutes |
+|---|---|
+{minutes}
+| **all** | **{sum(seconds.values()) / 60:.1f}** |
+
+## Measured
+
+{_measurements(measured)}
+
+## Limits
+
+Trained in simulation only, for the camera pose and the workspace in `manifest.json`. The cube is
+blue and the goal is red; other colours were not trained. The numbers above are from simulation
+and say nothing certain about a real robot: see the surprise and the belief before you trust it.
+"""
+
+
+def _measurements(measured: dict[str, Any]) -> str:
+    if not measured:
+        return "Not evaluated yet: run `twist-train evaluate` with the settings above."
+    rows = [
+        "| who | success | 95 % interval (Wilson) | mean final distance |",
+        "|---|---|---|---|",
+    ]
+    names = {
+        "teacher": "teacher, privileged state",
+        "student_held_out": "student, held-out appearances, 640x480 frames",
+    }
+    for key, name in names.items():
+        result = measured[key]
+        rows.append(
+            f"| {name} | {result['successes']}/{result['episodes']} "
+            f"| {100 * result['low']:.0f} to {100 * result['high']:.0f} % "
+            f"| {100 * result['mean_distance']:.1f} cm |"
+        )
+    student = measured["student_held_out"]
+    rows.append(
+        f"\nMean error of the believed object position: {100 * student['object_error']:.1f} cm; "
+        f"mean surprise: {student['surprise']:.1f} nats."
+    )
+    return "\n".join(rows)

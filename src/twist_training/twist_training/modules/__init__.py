@@ -1,0 +1,1 @@
+"""The networks: RSSM, encoders, heads and their distributions."""

@@ -1,0 +1,197 @@
+"""Recurrent state-space model with categorical latents (DreamerV2; PlaNet, Hafner et al., 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from twist_training.modules.distributions import gumbel_like, straight_through_one_hot
+
+
+@dataclass(frozen=True)
+class RssmConfig:
+    """Sizes of the latent state."""
+
+    deterministic: int = 200
+    """Size D of the deterministic state h (the GRU)."""
+    hidden: int = 200
+    """Width of the layers around the GRU."""
+    groups: int = 16
+    """Number S of categorical variables in the stochastic state z."""
+    classes: int = 16
+    """Classes C of each of them."""
+
+    @property
+    def stochastic(self) -> int:
+        """Size of the flattened stochastic state, S * C."""
+        return self.groups * self.classes
+
+    @property
+    def features(self) -> int:
+        """Size of the latent state [h, z] that heads and actor see."""
+        return self.deterministic + self.stochastic
+
+
+@dataclass(frozen=True)
+class LatentSequence:
+    """Latent states along a batch of sequences.
+
+    Attributes:
+        deterministic: h, (B, T, D).
+        stochastic: z, one-hot with straight-through gradients, flattened, (B, T, S * C).
+        prior: prior logits, (B, T, S, C).
+        posterior: posterior logits, (B, T, S, C); None for imagined sequences.
+    """
+
+    deterministic: Tensor
+    stochastic: Tensor
+    prior: Tensor
+    posterior: Tensor | None
+
+    @property
+    def features(self) -> Tensor:
+        """[h, z], (B, T, D + S * C)."""
+        return torch.cat([self.deterministic, self.stochastic], dim=-1)
+
+
+class LayerNormGru(nn.Module):
+    """GRU cell with one LayerNorm over the joint pre-activation, as in DreamerV2.
+
+    The update gate's bias is -1, and the reset gate acts after the linear map.
+    """
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs + size, 3 * size, bias=False)
+        self.norm = nn.LayerNorm(3 * size)
+
+    def forward(self, inputs: Tensor, h: Tensor) -> Tensor:
+        """Next h (B, D) from inputs (B, I) and h (B, D)."""
+        joint = self.norm(self.linear(torch.cat([inputs, h], -1)).float())
+        reset, candidate, update = joint.chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        update = torch.sigmoid(update - 1.0)
+        return update * candidate + (1.0 - update) * h
+
+
+class Rssm(nn.Module):
+    """p(z_t | h_t), q(z_t | h_t, e_t) and h_t = f(h_{t-1}, z_{t-1}, a_{t-1}).
+
+    Args:
+        config: sizes.
+        action_size: A.
+        embedding_size: size E of the encoder's output e.
+    """
+
+    def __init__(self, config: RssmConfig, action_size: int, embedding_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.groups, self.classes = config.groups, config.classes
+        self.input = nn.Linear(config.stochastic + action_size, config.hidden)
+        self.cell = LayerNormGru(config.hidden, config.deterministic)
+        self.prior_hidden = nn.Linear(config.deterministic, config.hidden)
+        self.prior_logits = nn.Linear(config.hidden, config.stochastic)
+        self.posterior_hidden = nn.Linear(config.deterministic + embedding_size, config.hidden)
+        self.posterior_logits = nn.Linear(config.hidden, config.stochastic)
+
+    def initial(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Zero state (h, z) before the first observation: (batch, D), (batch, S * C)."""
+        weight = self.prior_logits.weight
+        return (
+            weight.new_zeros(batch, self.config.deterministic),
+            weight.new_zeros(batch, self.config.stochastic),
+        )
+
+    def transition(self, action: Tensor, h: Tensor, z: Tensor) -> Tensor:
+        """Next deterministic state, (B, D), from the previous action (B, A), h and z."""
+        return self.cell(F.elu(self.input(torch.cat([z, action], -1))), h)
+
+    def prior(self, h: Tensor) -> Tensor:
+        """Prior logits (..., S, C) of the stochastic state at h (..., D)."""
+        logits = self.prior_logits(F.elu(self.prior_hidden(h))).float()
+        return logits.unflatten(-1, (self.groups, self.classes))
+
+    def posterior(self, h: Tensor, embedding: Tensor) -> Tensor:
+        """Posterior logits (..., S, C) at h (..., D) given the embedding (..., E)."""
+        joint = torch.cat([h, embedding.to(h.dtype)], -1)
+        logits = self.posterior_logits(F.elu(self.posterior_hidden(joint))).float()
+        return logits.unflatten(-1, (self.groups, self.classes))
+
+    def observe(
+        self, embedding: Tensor, previous_action: Tensor, noise: Tensor | None = None
+    ) -> LatentSequence:
+        """Filters sequences of observations, starting from the zero state.
+
+        Args:
+            embedding: encoded observations, (B, T, E).
+            previous_action: action executed before each observation, (B, T, A).
+            noise: Gumbel noise for the posterior samples, (B, T, S, C); None draws it.
+        """
+        batch, length = embedding.shape[:2]
+        h, z = self.initial(batch)
+        if noise is None:
+            noise = gumbel_like(h.new_empty(batch, length, self.groups, self.classes))
+        # The embedding's share of the posterior's first layer does not depend on h: one matmul
+        # for all steps instead of one per step.
+        weight_h, weight_e = self.posterior_hidden.weight.split(
+            [self.config.deterministic, embedding.shape[-1]], dim=1
+        )
+        from_embedding = F.linear(embedding, weight_e, self.posterior_hidden.bias)
+        states, samples, posteriors = [], [], []
+        for t in range(length):
+            h = self.transition(previous_action[:, t], h, z)
+            hidden = F.elu(from_embedding[:, t] + F.linear(h, weight_h))
+            logits = self.posterior_logits(hidden).float()
+            logits = logits.unflatten(-1, (self.groups, self.classes))
+            z = straight_through_one_hot(logits, noise[:, t])
+            states.append(h)
+            samples.append(z)
+            posteriors.append(logits)
+        deterministic = torch.stack(states, 1)
+        return LatentSequence(
+            deterministic,
+            torch.stack(samples, 1),
+            self.prior(deterministic),
+            torch.stack(posteriors, 1),
+        )
+
+    def observe_step(
+        self,
+        embedding: Tensor,
+        previous_action: Tensor,
+        h: Tensor,
+        z: Tensor,
+        noise: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One filtering step: (h, z) after `embedding` (B, E); the mode when `noise` is None."""
+        h = self.transition(previous_action, h, z)
+        return h, straight_through_one_hot(self.posterior(h, embedding), noise)
+
+    def replay(
+        self, actions: Tensor, h: Tensor, z: Tensor, noise: Tensor | None = None
+    ) -> LatentSequence:
+        """Imagines along given actions, without observations.
+
+        Args:
+            actions: (B, H, A), executed from (h, z) on.
+            h: starting deterministic states, (B, D).
+            z: starting stochastic states, (B, S * C).
+            noise: Gumbel noise for the prior samples, (B, H, S, C); None draws it.
+        """
+        batch, horizon = actions.shape[:2]
+        if noise is None:
+            noise = gumbel_like(h.new_empty(batch, horizon, self.groups, self.classes))
+        states, samples, priors = [], [], []
+        for t in range(horizon):
+            h = self.transition(actions[:, t], h, z)
+            logits = self.prior(h)
+            z = straight_through_one_hot(logits, noise[:, t])
+            states.append(h)
+            samples.append(z)
+            priors.append(logits)
+        return LatentSequence(
+            torch.stack(states, 1), torch.stack(samples, 1), torch.stack(priors, 1), None
+        )

@@ -1,0 +1,118 @@
+"""Stepping many environments side by side under one batched policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twist_sim.env import TaskEnv
+from twist_sim.task_card import TaskCard
+from twist_training.storage.episodes import Episodes
+
+Float = NDArray[np.float32]
+
+
+class BatchPolicy(Protocol):
+    """Chooses actions for N environments at once."""
+
+    def reset(self, trials: NDArray[np.int64]) -> None:
+        """Starts N new episodes with these trial numbers."""
+
+    def act(self, observation: Observation) -> Float:
+        """Actions in [-1, 1], (N, A)."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What N environments show after a step.
+
+    Attributes:
+        state: privileged state, SI units, (N, S).
+        executed_action: the action the gate let through in the last step; zeros after a reset,
+            (N, A).
+        sim_state: compact simulator state, (N, K).
+        ee_position: measured tool-tip position, metres, (N, 3).
+    """
+
+    state: Float
+    executed_action: Float
+    sim_state: Float
+    ee_position: Float
+
+
+def make_environments(card: TaskCard, count: int, episode_steps: int) -> list[TaskEnv]:
+    """`count` environments in this process; their episodes are equally long, so they stay in step.
+
+    Gymnasium's vector environments reset all members with the same options; layouts here are
+    per environment, hence a plain list.
+    """
+    return [TaskEnv(card, episode_steps=episode_steps) for _ in range(count)]
+
+
+def run_episodes(
+    environments: list[TaskEnv],
+    policy: BatchPolicy,
+    *,
+    seed: int,
+    trials: NDArray[np.int64],
+    steps: int,
+    after_step: Callable[[], None] | None = None,
+) -> Episodes:
+    """Runs one episode in each of the first N environments.
+
+    Args:
+        environments: from `make_environments`, with at least `steps` steps an episode.
+        policy: chooses the actions.
+        seed: layouts are drawn from (task, seed, trial).
+        trials: one trial number for each environment to use, (N,).
+        steps: T, actions per episode.
+        after_step: called after every step of all environments.
+    """
+    active = environments[: len(trials)]
+    if len(active) < len(trials):
+        raise ValueError(f"{len(trials)} trials need as many environments, found {len(active)}")
+    observation = _gather(
+        [
+            environment.reset(options={"seed": seed, "trial": int(trial)})
+            for environment, trial in zip(active, trials, strict=True)
+        ]
+    )
+    policy.reset(trials)
+    count = len(active)
+    record: dict[str, list[NDArray[Any]]] = {
+        "state": [observation.state],
+        "previous_action": [observation.executed_action],
+        "reward": [np.zeros(count, np.float32)],
+        "sim_state": [observation.sim_state],
+    }
+    success = np.zeros(count, bool)
+    for _ in range(steps):
+        actions = policy.act(observation)
+        results = [env.step(action) for env, action in zip(active, actions, strict=True)]
+        observation = _gather([(result[0], result[4]) for result in results])
+        success = np.array([result[4]["success"] for result in results], bool)
+        record["state"].append(observation.state)
+        record["previous_action"].append(observation.executed_action)
+        record["reward"].append(np.array([result[1] for result in results], np.float32))
+        record["sim_state"].append(observation.sim_state)
+        if after_step is not None:
+            after_step()
+    return Episodes(
+        **{name: np.stack(values, axis=1) for name, values in record.items()}, success=success
+    )
+
+
+def _gather(results: list[tuple[Any, dict[str, Any]]]) -> Observation:
+    def stack(name: str) -> Float:
+        return np.stack([info[name] for _, info in results]).astype(np.float32)
+
+    return Observation(
+        state=np.stack([state for state, _ in results]).astype(np.float32),
+        executed_action=stack("executed_action"),
+        sim_state=stack("sim_state"),
+        ee_position=stack("ee_position"),
+    )

@@ -1,0 +1,1 @@
+"""The stages of the pipeline, each resumable and a command of its own."""

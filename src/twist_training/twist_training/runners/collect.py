@@ -1,0 +1,80 @@
+"""Stages 2 and 3: episodes of the frozen teacher, and their domain-randomised images."""
+
+from __future__ import annotations
+
+from twist_training.runners.teacher import (
+    REPLAY,
+    ScriptedPolicy,
+    Teacher,
+    TeacherPolicy,
+    teacher_episodes,
+)
+from twist_training.session import Session
+from twist_training.storage.episodes import Episodes
+from twist_training.storage.images import ImageEpisodes, render_training_images
+
+EPISODES = "collected.npz"
+_SEED_OFFSET = 500_000
+"""Layout seeds of collected episodes start here, apart from those of teacher and evaluation."""
+
+
+def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
+    """Episodes of the teacher with smooth action noise, and some of the scripted behaviour.
+
+    Written to ``collected.npz``; read from there when it exists.
+    """
+    path = session.folder / EPISODES
+    if path.exists():
+        return Episodes.load(path)
+    config = session.config.collection
+    generator = session.seed("collect")
+    scripted = round(config.episodes * config.random_fraction)
+    seed = session.config.seed + _SEED_OFFSET
+    parts = [
+        teacher_episodes(
+            session,
+            TeacherPolicy(
+                teacher, session, explore=True, noise=config.action_noise, generator=generator
+            ),
+            seed=seed,
+            episodes=config.episodes - scripted,
+            steps=config.episode_steps,
+            description="collect: noisy teacher",
+        )
+    ]
+    if scripted:
+        parts.append(
+            teacher_episodes(
+                session,
+                ScriptedPolicy(session, 0.7, generator),
+                seed=seed,
+                episodes=scripted,
+                steps=config.episode_steps,
+                first=config.episodes,
+                description="collect: noisy scripted pusher",
+            )
+        )
+    episodes = Episodes.concatenate(parts)
+    episodes.save(path)
+    return episodes
+
+
+def render_episodes(session: Session, collected: Episodes) -> ImageEpisodes:
+    """Images of the collected episodes and of the teacher's own replay (the paper's D)."""
+    data = ImageEpisodes(session.contract.state_slice("ee_position"))
+    config = session.config.collection
+    parts = {"replay": Episodes.load(session.folder / REPLAY), "collected": collected}
+    for number, (name, episodes) in enumerate(parts.items()):
+        images = render_training_images(
+            episodes,
+            session.folder / f"images_{name}.npy",
+            task=session.config.task,
+            looks=config.looks,
+            image_size=session.contract.image.size,
+            workers=config.workers,
+            seed=session.config.seed * 10 + number,
+            textures=session.config.textures,
+            description=f"render: {name}",
+        )
+        data.add(episodes, images)
+    return data

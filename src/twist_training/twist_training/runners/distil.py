@@ -1,0 +1,276 @@
+"""Stage 4: the student world model is distilled from the frozen teacher (Algorithm 1)."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from twist_training.algorithms.distillation import (
+    Student,
+    StudentBatch,
+    distillation_loss,
+    encoder_loss,
+)
+from twist_training.atomic_files import write_atomically
+from twist_training.runners.student_episodes import run_student_in_processes
+from twist_training.runners.teacher import Teacher
+from twist_training.session import MetricLog, Session, random_state, restore_random_state
+from twist_training.statistics import wilson_interval
+from twist_training.storage.episodes import Episodes
+from twist_training.storage.images import ImageEpisodes
+
+CHECKPOINT = "student.pt"
+_SAVE_EVERY = 1000
+_LOG_EVERY = 50
+_STUDENT_SEED_OFFSET = 700_000
+_POSITION_NOISE = 0.001
+"""Standard deviation of the noise on the measured end-effector position in training, metres."""
+
+
+class DistillationTrainer:
+    """Gradient steps of the encoder warm-up and of Eq. 3 and Eq. 4.
+
+    Args:
+        session: settings, device, precision.
+        teacher: frozen.
+        student: trained.
+    """
+
+    def __init__(self, session: Session, teacher: Teacher, student: Student) -> None:
+        config = session.config.distillation
+        self._session, self._config = session, config
+        self._teacher, self.student = teacher.requires_grad_(False).eval(), student
+        warmup_lr = config.warmup_lr if config.warmup_steps else config.lr
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": list(student.encoder.parameters()), "lr": warmup_lr},
+                {"params": list(student.rssm.parameters()), "lr": config.lr},
+            ],
+            eps=1e-5,
+        )
+        self.warmup_steps = 0
+        self.steps = 0
+
+    def warm_up(self, data: ImageEpisodes, generator: np.random.Generator) -> dict[str, Tensor]:
+        """One step of the encoder warm-up on independent frames."""
+        config = self._config
+        # One-cycle shape: the encoder starts the distillation proper at that stage's rate.
+        self._set_rates(
+            _decayed(config.warmup_lr, config.lr, self.warmup_steps, config.warmup_steps), 0.0
+        )
+        state, image, position = map(
+            self._session.tensor, data.frames_at_random(config.warmup_batch, generator)
+        )
+        with self._session.autocast():
+            features = self.student.features(image, _measured(position))
+            with torch.no_grad():
+                embedding = self._teacher.world_model.embed(state)
+            loss, metrics = encoder_loss(
+                self.student, features, embedding, self._teacher.world_model.scaling(state)
+            )
+        self._apply(loss)
+        self.warmup_steps += 1
+        return metrics
+
+    def distil(self, data: ImageEpisodes, generator: np.random.Generator) -> dict[str, Tensor]:
+        """One step of Algorithm 1's second half."""
+        config = self._config
+        rate = _decayed(config.lr, 0.05 * config.lr, self.steps, config.steps)
+        self._set_rates(rate, rate)
+        state, action, image, position = map(
+            self._session.tensor, data.sequences(config.batch, config.length, generator)
+        )
+        with self._session.autocast():
+            loss, metrics = distillation_loss(
+                self._teacher.world_model,
+                self._teacher.behaviour.actor,
+                self.student,
+                StudentBatch(state, action, image, _measured(position)),
+                horizon=config.horizon,
+                imagination_starts=config.imagination_starts,
+                imagination_noise=config.imagination_noise,
+                imagination_scale=config.imagination_scale,
+                embedding_scale=config.embedding_scale,
+                shared_noise=config.shared_noise,
+            )
+        self._apply(loss)
+        self.steps += 1
+        return metrics
+
+    def _set_rates(self, encoder: float, rssm: float) -> None:
+        for group, rate in zip(self.optimizer.param_groups, (encoder, rssm), strict=True):
+            group["lr"] = rate
+
+    def _apply(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(
+            self.student.parameters(), self._config.clip, error_if_nonfinite=True
+        )
+        self.optimizer.step()
+
+
+def _decayed(first: float, last: float, step: int, steps: int) -> float:
+    """Cosine from `first` to `last` over `steps`."""
+    phase = 0.5 * (1.0 + np.cos(np.pi * min(1.0, step / max(1, steps))))
+    return float(last + (first - last) * phase)
+
+
+def _measured(position: Tensor) -> Tensor:
+    return position + _POSITION_NOISE * torch.randn_like(position)
+
+
+def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> Student:
+    """Warm-up, then distillation, with rounds in which the student acts and is relabelled.
+
+    Every round's episodes are the student's own; the frozen teacher filters their privileged
+    states, which gives the targets of Eq. 3 where the student's mistakes lead (compare DAgger,
+    Ross et al., 2011). Writes ``student.pt``; continues from it.
+    """
+    config = session.config.distillation
+    generator = session.seed("distil")
+    student = Student(session.config.student, session.config.teacher, session.contract)
+    student = student.to(session.device)
+    student.encoder.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.dynamics_from_teacher:
+        student.rssm.load_state_dict(teacher.world_model.rssm.state_dict())
+    trainer = DistillationTrainer(session, teacher, student)
+    best: dict[str, Any] = {"success": -1.0, "weights": {}}
+    saved = session.load(CHECKPOINT)
+    if saved is not None:
+        if saved["finished"]:
+            student.load_state_dict(saved["best"]["weights"])
+            return student
+        student.load_state_dict(saved["student"])
+        trainer.optimizer.load_state_dict(saved["optimizer"])
+        trainer.warmup_steps, trainer.steps = saved["warmup_steps"], saved["steps"]
+        best = saved["best"]
+        restore_random_state(saved["random"], generator)
+    rounds = [
+        round((number + 1) * config.steps / (config.student_rounds + 1))
+        for number in range(config.student_rounds)
+    ]
+    for number, step in enumerate(rounds):
+        if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
+            data.add(*part)
+
+    def save(finished: bool = False) -> None:
+        session.save(
+            CHECKPOINT,
+            {
+                "finished": finished,
+                "student": student.state_dict(),
+                "optimizer": trainer.optimizer.state_dict(),
+                "warmup_steps": trainer.warmup_steps,
+                "steps": trainer.steps,
+                "best": best,
+                "random": random_state(generator),
+            },
+        )
+
+    with MetricLog(session.folder, "student") as log:
+        with tqdm(
+            total=config.warmup_steps,
+            initial=trainer.warmup_steps,
+            desc="student: encoder warm-up",
+            unit="step",
+        ) as bar:
+            while trainer.warmup_steps < config.warmup_steps:
+                log.add(trainer.warm_up(data, generator))
+                bar.update()
+                if trainer.warmup_steps % _LOG_EVERY == 0:
+                    values = log.flush(trainer.warmup_steps)
+                    bar.set_postfix(state=f"{values['encoder/state']:.3f}", refresh=False)
+                if trainer.warmup_steps % _SAVE_EVERY == 0:
+                    save()
+        with tqdm(
+            total=config.steps, initial=trainer.steps, desc="student: distillation", unit="step"
+        ) as bar:
+            while trainer.steps < config.steps:
+                log.add(trainer.distil(data, generator))
+                bar.update()
+                step = trainer.steps
+                if step % _LOG_EVERY == 0:
+                    values = log.flush(config.warmup_steps + step)
+                    bar.set_postfix(
+                        eq3=f"{sum(v for k, v in values.items() if k.startswith('eq3')):.2f}",
+                        best=f"{best['success']:.0%}" if best["weights"] else "-",
+                        refresh=False,
+                    )
+                if step in rounds and step < config.steps:
+                    data.add(*_student_round(session, teacher, student, rounds.index(step)))
+                if step % config.evaluate_every == 0 or step == config.steps:
+                    _evaluate(session, teacher, student, best, log, config.warmup_steps + step)
+                if step % _SAVE_EVERY == 0 or step in rounds or step == config.steps:
+                    save()
+    # The last weights have seen the lowest learning rate; an earlier evaluation has to be
+    # clearly better (it is a small sample) to be preferred.
+    student.load_state_dict(best["weights"])
+    save(finished=True)
+    return student
+
+
+def _evaluate(
+    session: Session,
+    teacher: Teacher,
+    student: Student,
+    best: dict[str, Any],
+    log: MetricLog,
+    step: int,
+) -> None:
+    config = session.config.distillation
+    episodes, _ = run_student_in_processes(
+        session.config,
+        student,
+        teacher.behaviour.actor,
+        split="held_out",
+        seed=session.config.evaluation.seed - 1,
+        episodes=config.evaluation_episodes,
+        steps=session.contract.episode_steps,
+        keep_images=False,
+    )
+    success = float(episodes.success.mean())
+    low, high = wilson_interval(int(episodes.success.sum()), len(episodes))
+    log.flush(
+        step, **{"evaluation/success": success, "evaluation/low": low, "evaluation/high": high}
+    )
+    if success >= best["success"] - 0.05:
+        best["success"] = max(success, best["success"])
+        best["weights"] = copy.deepcopy(student.state_dict())
+
+
+def _student_round(
+    session: Session, teacher: Teacher, student: Student, number: int
+) -> tuple[Episodes, np.ndarray[Any, np.dtype[np.uint8]]]:
+    config = session.config.distillation
+    episodes, images = run_student_in_processes(
+        session.config,
+        student,
+        teacher.behaviour.actor,
+        split="train",
+        seed=session.config.seed + _STUDENT_SEED_OFFSET + number,
+        episodes=config.student_episodes,
+        steps=session.contract.episode_steps,
+        keep_images=True,
+    )
+    assert images is not None
+    with write_atomically(session.folder / f"images_student_{number}.npy") as file:
+        np.save(file, images)
+    episodes.save(session.folder / f"student_{number}.npz")
+    return episodes, images
+
+
+def _load_round(
+    folder: Path, number: int
+) -> tuple[Episodes, np.ndarray[Any, np.dtype[np.uint8]]] | None:
+    path = folder / f"student_{number}.npz"
+    if not path.exists():
+        return None
+    images = np.load(folder / f"images_student_{number}.npy", mmap_mode="r")
+    return Episodes.load(path), images

@@ -1,0 +1,205 @@
+"""The pipeline: teacher, collect, render, distil, export, evaluate. Each stage is resumable."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twist_policy.checkpoint import update_records, write_checkpoint
+from twist_training.algorithms.distillation import Student
+from twist_training.configuration import PRESETS, TrainingConfig
+from twist_training.deployment import script_modules
+from twist_training.learning_curve import draw_learning_curve
+from twist_training.model_card import model_card
+from twist_training.runners.collect import collect_episodes, render_episodes
+from twist_training.runners.distil import distil_student
+from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
+from twist_training.runners.teacher import (
+    Teacher,
+    TeacherPolicy,
+    teacher_episodes,
+    train_teacher,
+)
+from twist_training.session import RunError, Session
+from twist_training.stage_clock import StageClock
+from twist_training.statistics import wilson_interval
+from twist_training.storage.episodes import Episodes
+from twist_training.storage.images import ImageEpisodes
+
+STAGES = ("teacher", "collect", "render", "distil", "export", "evaluate")
+
+
+class Pipeline:
+    """The stages of one run.
+
+    Args:
+        config: all settings.
+        folder: the run folder.
+        checkpoint: where the exported checkpoint goes.
+    """
+
+    def __init__(self, config: TrainingConfig, folder: Path, checkpoint: Path) -> None:
+        self.session = Session(config, folder)
+        self.checkpoint = checkpoint
+        self.clock = StageClock(folder)
+        self._teacher: Teacher | None = None
+        self._collected: Episodes | None = None
+        self._data: ImageEpisodes | None = None
+        self._student: Student | None = None
+
+    def run(self, stage: str) -> None:
+        """Runs one stage; those before it must have been run (they are then only read).
+
+        Raises:
+            RunError: an earlier stage is missing.
+        """
+        number = STAGES.index(stage)
+        for earlier in STAGES[: min(number, 4)]:
+            self._require(earlier)
+        with self.clock.measure(stage):
+            stages: dict[str, Callable[[], object]] = {
+                "teacher": self.teacher,
+                "collect": self.collected,
+                "render": self.data,
+                "distil": self.student,
+                "export": self._export,
+                "evaluate": self._evaluate,
+            }
+            stages[stage]()
+
+    def _require(self, stage: str) -> None:
+        folder = self.session.folder
+        files = {
+            "teacher": "teacher.pt",
+            "collect": "collected.npz",
+            "render": "images_collected.npy",
+            "distil": "student.pt",
+        }
+        if not (folder / files[stage]).exists():
+            raise RunError(
+                f"{folder / files[stage]} is missing: run stage {stage!r} first, with the same "
+                "settings"
+            )
+
+    def teacher(self) -> Teacher:
+        """The trained teacher; trains it when the run has none."""
+        if self._teacher is None:
+            self._teacher = train_teacher(self.session)
+        return self._teacher
+
+    def collected(self) -> Episodes:
+        """The collected episodes."""
+        if self._collected is None:
+            self._collected = collect_episodes(self.session, self.teacher())
+        return self._collected
+
+    def data(self) -> ImageEpisodes:
+        """The rendered data set."""
+        if self._data is None:
+            self._data = render_episodes(self.session, self.collected())
+        return self._data
+
+    def student(self) -> Student:
+        """The distilled student."""
+        if self._student is None:
+            self._student = distil_student(self.session, self.teacher(), self.data())
+        return self._student
+
+    def _teacher_result(self) -> EvaluationResult:
+        episodes = teacher_episodes(
+            self.session,
+            TeacherPolicy(self.teacher(), self.session, explore=False),
+            seed=self.session.config.evaluation.seed,
+            episodes=self.session.config.evaluation.episodes,
+            steps=self.session.contract.episode_steps,
+        )
+        successes, count = int(episodes.success.sum()), len(episodes)
+        distance = episodes.state[:, -1, self.session.contract.state_slice("object_goal_distance")]
+        low, high = wilson_interval(successes, count)
+        return EvaluationResult(
+            count, successes, low, high, float(distance.mean()), float("nan"), float("nan")
+        )
+
+    def _export(self) -> None:
+        session = self.session
+        teacher = self.teacher()
+        student, actor, decoder = script_modules(
+            self.student(), teacher.behaviour.actor, teacher.world_model, session.contract
+        )
+        write_checkpoint(
+            self.checkpoint,
+            contract=session.contract,
+            student=student,
+            actor=actor,
+            decoder=decoder,
+            training=self._training_record(),
+            measured={},
+            model_card=model_card(session.config, self._training_record(), {}),
+        )
+        curve = draw_learning_curve(
+            session.folder, f"{session.config.task}, preset {session.config.preset}"
+        )
+        shutil.copyfile(curve, self.checkpoint / "learning_curve.png")
+        print(f"checkpoint: {self.checkpoint}\nlearning curve: {curve}")
+
+    def _evaluate(self) -> None:
+        config = self.session.config.evaluation
+        teacher = self._teacher_result()
+        print(f"teacher, privileged state: {teacher}")
+        student = evaluate_checkpoint(
+            self.checkpoint, episodes=config.episodes, seed=config.seed, workers=config.workers
+        )
+        print(f"student, held-out appearances, 640x480 frames: {student}")
+        measured: dict[str, Any] = {
+            "teacher": _without_nan(teacher),
+            "student_held_out": _without_nan(student),
+            "evaluation_seed": config.seed,
+        }
+        training = self._training_record()
+        update_records(
+            self.checkpoint,
+            measured=measured,
+            model_card=model_card(self.session.config, training, measured),
+        )
+
+    def _training_record(self) -> dict[str, Any]:
+        return {
+            "command": command_of(self.session.config),
+            "config": self.session.config.to_dict(),
+            "precision": self.session.precision,
+            "seconds": {name: round(value, 1) for name, value in self.clock.seconds.items()},
+            "frames": self.data().frames,
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+        }
+
+
+def command_of(config: TrainingConfig) -> str:
+    """The command line that repeats a run."""
+    return " ".join(["twist-train", "all", f"task={config.task}", *changed_settings(config)])
+
+
+def changed_settings(config: TrainingConfig) -> list[str]:
+    """``preset=...`` and every setting that differs from the preset, as arguments."""
+
+    def walk(mine: dict[str, Any], base: dict[str, Any], prefix: str) -> list[str]:
+        lines = []
+        for name, value in mine.items():
+            if isinstance(value, dict):
+                lines += walk(value, base[name], f"{prefix}{name}.")
+            elif value != base[name]:
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+                lines.append(f"{prefix}{name}={text}")
+        return lines
+
+    changes = walk(config.to_dict(), PRESETS[config.preset].to_dict(), "")
+    return [f"preset={config.preset}", *(c for c in changes if not c.startswith("task="))]
+
+
+def _without_nan(result: EvaluationResult) -> dict[str, float]:
+    return {name: value for name, value in result.to_dict().items() if value == value}

@@ -1,0 +1,404 @@
+"""Stage 1: the teacher learns from privileged state (Algorithm 1 of the paper, first half)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from twist_sim.scripted import ScriptedPusher
+from twist_training.algorithms.actor_critic import ActorCritic
+from twist_training.algorithms.world_model import Batch, TeacherWorldModel, detach_starts
+from twist_training.configuration import TeacherConfig
+from twist_training.modules.distributions import gumbel_like
+from twist_training.rollout import Float, Observation, make_environments, run_episodes
+from twist_training.session import MetricLog, Session, random_state, restore_random_state
+from twist_training.statistics import wilson_interval
+from twist_training.storage.episodes import Episodes, Replay
+
+CHECKPOINT = "teacher.pt"
+REPLAY = "teacher_replay.npz"
+EVALUATION_STEPS_LOG = "evaluation/success"
+
+
+class Teacher(nn.Module):
+    """World model and behaviour, trained together."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        config = session.config.teacher
+        self.world_model = TeacherWorldModel(config, session.contract)
+        self.behaviour = ActorCritic(config, session.contract.action_size)
+
+
+class TeacherPolicy:
+    """The teacher acting on privileged state, for N environments at once.
+
+    Args:
+        teacher: world model and actor.
+        session: device and precision.
+        explore: sample actions and latents; False takes their modes.
+        noise: for each episode, a standard deviation drawn from [0, noise] of temporally smooth
+            noise (an Ornstein-Uhlenbeck process) added to the actions.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        session: Session,
+        *,
+        explore: bool,
+        noise: float = 0.0,
+        generator: np.random.Generator | None = None,
+    ) -> None:
+        self._teacher, self._session = teacher, session
+        self._explore, self._noise = explore, noise
+        self._generator = generator or np.random.default_rng(0)
+
+    def reset(self, trials: NDArray[np.int64]) -> None:
+        """Forgets the past of all N environments."""
+        self._h, self._z = self._teacher.world_model.rssm.initial(len(trials))
+        count = len(trials)
+        self._sigma = self._generator.uniform(0.0, self._noise, size=(count, 1))
+        self._disturbance = np.zeros((count, self._session.contract.action_size))
+
+    @torch.no_grad()
+    def act(self, observation: Observation) -> Float:
+        """Actions in [-1, 1], (N, A)."""
+        tensor = self._session.tensor
+        world_model = self._teacher.world_model
+        embedding = world_model.embed(tensor(observation.state))
+        groups = (len(observation.state), world_model.rssm.groups, world_model.rssm.classes)
+        noise = gumbel_like(embedding.new_empty(groups)) if self._explore else None
+        self._h, self._z = world_model.rssm.observe_step(
+            embedding, tensor(observation.executed_action), self._h, self._z, noise
+        )
+        distribution = self._teacher.behaviour.actor(torch.cat([self._h, self._z], -1))
+        action = distribution.rsample() if self._explore else distribution.mode
+        result: Float = action.cpu().numpy()
+        if self._noise > 0.0:
+            fresh = self._generator.normal(size=self._disturbance.shape)
+            self._disturbance = 0.8 * self._disturbance + 0.6 * fresh
+            result = np.clip(result + self._sigma * self._disturbance, -1.0, 1.0)
+        return result.astype(np.float32)
+
+
+class ScriptedPolicy:
+    """Noisy scripted behaviour; `noise` is the standard deviation, infinite for random actions."""
+
+    def __init__(self, session: Session, noise: float, generator: np.random.Generator) -> None:
+        self._pusher = ScriptedPusher(session.card)
+        self._session, self._noise, self._generator = session, noise, generator
+
+    def reset(self, trials: NDArray[np.int64]) -> None:
+        """Draws each episode's share of noise."""
+        self._disturbance = np.zeros((len(trials), self._session.contract.action_size))
+
+    def act(self, observation: Observation) -> Float:
+        """Actions in [-1, 1], (N, A)."""
+        shape = self._disturbance.shape
+        if not np.isfinite(self._noise):
+            self._disturbance = 0.8 * self._disturbance + 0.6 * self._generator.normal(size=shape)
+            return np.clip(self._disturbance, -1.0, 1.0).astype(np.float32)
+        self._disturbance = 0.7 * self._disturbance + 0.7 * self._generator.normal(size=shape)
+        action = np.stack([self._pusher.act(state) for state in observation.state])
+        return np.clip(action + self._noise * self._disturbance, -1.0, 1.0).astype(np.float32)
+
+
+class TeacherTrainer:
+    """Gradient steps of world model and behaviour.
+
+    Args:
+        teacher: the networks.
+        session: device, precision.
+        total_steps: gradient steps in all, for the learning-rate schedule.
+    """
+
+    def __init__(self, teacher: Teacher, session: Session, total_steps: int) -> None:
+        config = session.config.teacher
+        self._teacher, self._session, self._config = teacher, session, config
+        self._total = total_steps
+        behaviour = teacher.behaviour
+        self.optimizers = {
+            "model": torch.optim.Adam(
+                teacher.world_model.parameters(), lr=config.model_lr, eps=1e-5
+            ),
+            "actor": torch.optim.Adam(behaviour.actor.parameters(), lr=config.actor_lr, eps=1e-5),
+            "critic": torch.optim.Adam(
+                behaviour.critic.parameters(), lr=config.critic_lr, eps=1e-5
+            ),
+        }
+        self._rates = {
+            name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()
+        }
+        self.steps = 0
+
+    def step(self, batch: Batch, *, behaviour: bool = True) -> dict[str, Tensor]:
+        """One gradient step on `batch`; the world model alone when `behaviour` is False."""
+        config, teacher = self._config, self._teacher
+        self._schedule()
+        teacher.world_model.requires_grad_(True)
+        with self._session.autocast():
+            loss, latents, metrics = teacher.world_model.loss(batch)
+        self._apply("model", loss, teacher.world_model)
+        if behaviour:
+            teacher.world_model.requires_grad_(False)
+            h, z = detach_starts(latents, config.imagination_starts)
+            with self._session.autocast():
+                actor_loss, critic_loss, more = teacher.behaviour.losses(teacher.world_model, h, z)
+            self._apply("actor", actor_loss, teacher.behaviour.actor)
+            self._apply("critic", critic_loss, teacher.behaviour.critic)
+            metrics |= more
+            if self.steps % config.slow_critic_every == 0:
+                teacher.behaviour.update_slow_critic()
+        self.steps += 1
+        return metrics
+
+    def _schedule(self) -> None:
+        half = self._total / 2
+        fraction = min(1.0, max(0.0, (self.steps - half) / half))
+        for name, optimizer in self.optimizers.items():
+            rate = self._rates[name] * (1.0 - fraction * (1.0 - self._config.final_lr))
+            optimizer.param_groups[0]["lr"] = rate
+
+    def _apply(self, name: str, loss: Tensor, module: nn.Module) -> None:
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), self._config.clip, error_if_nonfinite=True)
+        optimizer.step()
+
+
+def train_teacher(session: Session) -> Teacher:
+    """Trains the teacher, or finishes its training; returns the best one seen.
+
+    Writes ``teacher.pt`` (everything a resume needs, and the best weights) and
+    ``teacher_replay.npz`` into the run folder.
+    """
+    config = session.config.teacher
+    generator = session.seed("teacher")
+    teacher = Teacher(session).to(session.device)
+    first = config.scripted_episodes + config.random_episodes
+    rounds = max(
+        1,
+        -(-(config.environment_steps // config.episode_steps - first) // config.environments),
+    )
+    trainer = TeacherTrainer(
+        teacher, session, config.pretrain_steps + rounds * config.episode_steps
+    )
+    replay = Replay()
+    progress = _Progress()
+    saved = session.load(CHECKPOINT)
+    if saved is not None:
+        if saved["finished"]:
+            teacher.load_state_dict(saved["best"])
+            return teacher
+        teacher.load_state_dict(saved["teacher"])
+        for name, optimizer in trainer.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+        trainer.steps = saved["steps"]
+        progress = saved["progress"]
+        replay.add(Episodes.load(session.folder / REPLAY))
+        restore_random_state(saved["random"], generator)
+        # The replay is written before the checkpoint: a kill between the two leaves a newer
+        # replay, whose surplus belongs to the round that is repeated.
+        replay = _truncated(replay, progress.episodes)
+    environments = make_environments(session.card, config.environments, config.episode_steps)
+    with MetricLog(session.folder, "teacher") as log:
+        if progress.episodes == 0:
+            _seed_replay(session, replay, environments, generator)
+            progress.episodes = len(replay)
+            for _ in tqdm(
+                range(config.pretrain_steps), "teacher: pretraining the world model", unit="step"
+            ):
+                log.add(trainer.step(_batch(session, replay, generator), behaviour=False))
+        bar = tqdm(
+            total=rounds * config.episode_steps,
+            initial=progress.rounds * config.episode_steps,
+            desc="teacher",
+            unit="step",
+        )
+        while progress.rounds < rounds:
+
+            def learn() -> None:
+                log.add(trainer.step(_batch(session, replay, generator)))
+                bar.update()
+
+            trials = progress.episodes + np.arange(config.environments)
+            episodes = run_episodes(
+                environments,
+                TeacherPolicy(teacher, session, explore=True),
+                seed=session.config.seed,
+                trials=trials,
+                steps=config.episode_steps,
+                after_step=learn,
+            )
+            replay.add(episodes)
+            progress.rounds += 1
+            progress.episodes = len(replay)
+            values = log.flush(
+                trainer.steps,
+                environment_steps=float(len(replay) * config.episode_steps),
+                **{"training/success": float(episodes.success.mean())},
+            )
+            bar.set_postfix(
+                success=f"{progress.last:.0%}",
+                best=f"{progress.best:.0%}",
+                state=f"{values.get('world_model/state', float('nan')):.2f}",
+                refresh=False,
+            )
+            done = progress.rounds == rounds
+            if done or trainer.steps - progress.evaluated >= config.evaluate_every:
+                _evaluate(session, teacher, config, progress, log, trainer.steps)
+                bar.set_postfix(success=f"{progress.last:.0%}", best=f"{progress.best:.0%}")
+                if progress.streak >= 2:
+                    progress.rounds = rounds
+                _save(session, teacher, trainer, replay, progress, generator)
+        bar.close()
+    teacher.load_state_dict(progress.weights)
+    _save(session, teacher, trainer, replay, progress, generator, finished=True)
+    return teacher
+
+
+class _Progress:
+    """Counters that a resume needs."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.episodes = 0
+        self.evaluated = 0
+        self.last = 0.0
+        self.best = -1.0
+        self.streak = 0
+        self.weights: dict[str, Any] = {}
+
+
+def _truncated(replay: Replay, count: int) -> Replay:
+    kept = Replay()
+    episodes = replay.episodes
+    kept.add(
+        Episodes(**{name: getattr(episodes, name)[:count] for name in Episodes.__annotations__})
+    )
+    return kept
+
+
+def _seed_replay(
+    session: Session, replay: Replay, environments: list[Any], generator: np.random.Generator
+) -> None:
+    config = session.config.teacher
+    for count, noise in (
+        (config.scripted_episodes, 0.4),
+        (config.random_episodes, float("inf")),
+    ):
+        policy = ScriptedPolicy(session, noise, generator)
+        while count > 0:
+            trials = len(replay) + np.arange(min(count, len(environments)))
+            replay.add(
+                run_episodes(
+                    environments,
+                    policy,
+                    seed=session.config.seed,
+                    trials=trials,
+                    steps=config.episode_steps,
+                )
+            )
+            count -= len(trials)
+
+
+def _batch(session: Session, replay: Replay, generator: np.random.Generator) -> Batch:
+    config = session.config.teacher
+    arrays = replay.sample(config.batch, config.length, generator)
+    return Batch(*(session.tensor(array) for array in arrays))
+
+
+def evaluate_teacher(session: Session, teacher: Teacher, episodes: int) -> NDArray[np.bool_]:
+    """Success of `episodes` full-length episodes on evaluation layouts, acting with the modes."""
+    return (
+        teacher_episodes(
+            session,
+            TeacherPolicy(teacher, session, explore=False),
+            seed=session.config.evaluation.seed,
+            episodes=episodes,
+            steps=session.contract.episode_steps,
+        )
+    ).success
+
+
+def teacher_episodes(
+    session: Session,
+    policy: TeacherPolicy | ScriptedPolicy,
+    *,
+    seed: int,
+    episodes: int,
+    steps: int,
+    first: int = 0,
+    description: str | None = None,
+) -> Episodes:
+    """`episodes` episodes in blocks of side-by-side environments."""
+    block = min(episodes, session.config.collection.environments)
+    environments = make_environments(session.card, block, steps)
+    parts = []
+    with tqdm(total=episodes, desc=description, unit="episode", disable=description is None) as bar:
+        for start in range(0, episodes, block):
+            trials = first + np.arange(start, min(start + block, episodes))
+            parts.append(run_episodes(environments, policy, seed=seed, trials=trials, steps=steps))
+            bar.update(len(trials))
+    return Episodes.concatenate(parts)
+
+
+def _evaluate(
+    session: Session,
+    teacher: Teacher,
+    config: TeacherConfig,
+    progress: _Progress,
+    log: MetricLog,
+    steps: int,
+) -> None:
+    started = time.monotonic()
+    success = evaluate_teacher(session, teacher, config.evaluation_episodes)
+    progress.last = float(success.mean())
+    progress.evaluated = steps
+    if progress.last >= progress.best:
+        progress.best = progress.last
+        progress.weights = copy.deepcopy(teacher.state_dict())
+    progress.streak = progress.streak + 1 if progress.last >= config.target_success else 0
+    low, high = wilson_interval(int(success.sum()), len(success))
+    log.flush(
+        steps,
+        **{
+            EVALUATION_STEPS_LOG: progress.last,
+            "evaluation/low": low,
+            "evaluation/high": high,
+            "evaluation/seconds": time.monotonic() - started,
+        },
+    )
+
+
+def _save(
+    session: Session,
+    teacher: Teacher,
+    trainer: TeacherTrainer,
+    replay: Replay,
+    progress: _Progress,
+    generator: np.random.Generator,
+    finished: bool = False,
+) -> None:
+    replay.episodes.save(session.folder / REPLAY)
+    session.save(
+        CHECKPOINT,
+        {
+            "finished": finished,
+            "teacher": teacher.state_dict(),
+            "best": progress.weights,
+            "optimizers": {k: o.state_dict() for k, o in trainer.optimizers.items()},
+            "steps": trainer.steps,
+            "progress": progress,
+            "random": random_state(generator),
+        },
+    )

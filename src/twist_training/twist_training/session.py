@@ -1,0 +1,197 @@
+"""What every stage of a run shares: the run folder, device, precision, random state and logs."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from twist_policy.contract import PolicyContract
+from twist_sim.task_card import TaskCard, load_task_card
+from twist_training.atomic_files import write_atomically
+from twist_training.configuration import ConfigurationError, TrainingConfig
+
+
+class RunError(RuntimeError):
+    """The run folder does not allow what was asked."""
+
+
+class Session:
+    """One run of the pipeline in one folder.
+
+    Args:
+        config: all settings.
+        folder: where checkpoints, episodes, images and logs go; made when missing.
+
+    Raises:
+        RunError: the folder holds a run with other settings.
+    """
+
+    def __init__(self, config: TrainingConfig, folder: Path) -> None:
+        self.config = config
+        self.folder = folder
+        self.card: TaskCard = load_task_card(config.task)
+        self.contract: PolicyContract = self.card.contract(config.student.observes_ee_position)
+        self.device = torch.device(config.device)
+        if config.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigurationError("device=cuda, but PyTorch sees no GPU; use device=cpu")
+        self._autocast = _use_bfloat16(config)
+        torch.set_num_threads(config.threads)
+        torch.set_flush_denormal(True)
+        folder.mkdir(parents=True, exist_ok=True)
+        _remember_settings(config, folder / "config.json")
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision for forward passes, when the configuration and the processor say so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
+
+    @property
+    def precision(self) -> str:
+        """The precision that `auto` came to."""
+        return "bfloat16" if self._autocast else "float32"
+
+    def tensor(self, array: Any) -> torch.Tensor:
+        """`array` on the session's device."""
+        return torch.as_tensor(array).to(self.device, non_blocking=True)
+
+    def seed(self, stage: str) -> np.random.Generator:
+        """Seeds PyTorch for `stage` and returns the stage's generator."""
+        sequence = np.random.SeedSequence([self.config.seed, *stage.encode()])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
+        return np.random.default_rng(sequence)
+
+    def save(self, name: str, data: dict[str, Any]) -> None:
+        """Writes a PyTorch checkpoint into the run folder, atomically."""
+        with write_atomically(self.folder / name) as file:
+            torch.save(data, file)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Reads a checkpoint of this run; None when there is none.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            data: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=False)
+            return data
+        except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, KeyError) as error:
+            raise RunError(
+                f"the checkpoint {path} is damaged ({error}); delete it to repeat its stage"
+            ) from error
+
+
+def _use_bfloat16(config: TrainingConfig) -> bool:
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if config.device == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Emulated bfloat16 is slower than float32; only native instructions help.
+    return bool(torch.backends.cpu.get_cpu_capability().startswith("AVX512")) and (
+        "avx512_bf16" in _processor_flags()
+    )
+
+
+def _processor_flags() -> set[str]:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return set(line.split())
+    except OSError:
+        pass
+    return set()
+
+
+def _remember_settings(config: TrainingConfig, path: Path) -> None:
+    """Writes the settings of a new run; refuses to continue an old one with other settings."""
+    mine = json.loads(json.dumps(config.to_dict()))
+    if path.exists():
+        try:
+            theirs = json.loads(path.read_text())
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path} is damaged ({error}); choose another run folder") from error
+        differences = sorted(_differences(theirs, mine))
+        if differences:
+            raise RunError(
+                f"the run in {path.parent} was started with other settings ("
+                + "; ".join(differences)
+                + "); continue it with the same settings, or choose another folder with output=..."
+            )
+        return
+    with write_atomically(path) as file:
+        file.write(json.dumps(mine, indent=2).encode())
+
+
+def _differences(theirs: Any, mine: Any, path: str = "") -> list[str]:
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        return [
+            line
+            for key in theirs.keys() | mine.keys()
+            for line in _differences(
+                theirs.get(key), mine.get(key), f"{path}.{key}" if path else key
+            )
+        ]
+    return [] if theirs == mine else [f"{path} was {theirs!r}, now {mine!r}"]
+
+
+def random_state(generator: np.random.Generator) -> dict[str, Any]:
+    """Everything random, for a checkpoint."""
+    return {
+        "generator": generator.bit_generator.state,
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict[str, Any], generator: np.random.Generator) -> None:
+    """The inverse of `random_state`."""
+    generator.bit_generator.state = state["generator"]
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+class MetricLog:
+    """Scalars to TensorBoard and to a JSONL file.
+
+    Args:
+        folder: the run folder.
+        stage: name of the stage; becomes the file name and a prefix.
+    """
+
+    def __init__(self, folder: Path, stage: str) -> None:
+        self._file = open(folder / f"{stage}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._writer = SummaryWriter(str(folder / "tensorboard" / stage))
+        self._pending: dict[str, list[torch.Tensor]] = {}
+
+    def add(self, metrics: dict[str, torch.Tensor]) -> None:
+        """Collects scalars; `flush` logs their means."""
+        for name, value in metrics.items():
+            self._pending.setdefault(name, []).append(value)
+
+    def flush(self, step: int, **more: float) -> dict[str, float]:
+        """Logs the means since the last flush, and `more`, at `step`; returns what it logged."""
+        values = {name: float(torch.stack(v).mean()) for name, v in self._pending.items()}
+        self._pending.clear()
+        values.update(more)
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+        self._file.flush()
+        return values
+
+    def __enter__(self) -> MetricLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+        self._file.close()

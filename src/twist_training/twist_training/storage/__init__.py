@@ -1,0 +1,1 @@
+"""Episodes and the images rendered from them."""

@@ -1,0 +1,129 @@
+"""Episodes in memory: what the world models are trained on, without pictures.
+
+Pictures are rendered later from the stored simulator states, in any number of appearances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twist_training.atomic_files import write_atomically
+
+Float = NDArray[np.float32]
+
+
+class EpisodeFileError(RuntimeError):
+    """A file of episodes cannot be read."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """N episodes of T steps each; index t = 0 is the state after the reset.
+
+    Attributes:
+        state: privileged state, SI units, (N, T + 1, S).
+        previous_action: executed action before each state, [-1, 1]; zeros at t = 0,
+            (N, T + 1, A).
+        reward: reward of arriving at each state; zero at t = 0, (N, T + 1).
+        sim_state: compact simulator state, enough to render, (N, T + 1, K).
+        success: whether the task's rule held at the last step, (N,).
+    """
+
+    state: Float
+    previous_action: Float
+    reward: Float
+    sim_state: Float
+    success: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    @property
+    def steps(self) -> int:
+        """T, the number of actions in an episode."""
+        return self.state.shape[1] - 1
+
+    def save(self, path: Path) -> None:
+        """Writes the episodes to an ``.npz`` file, atomically."""
+        with write_atomically(path) as file:
+            np.savez(file, **{name: getattr(self, name) for name in self.__annotations__})
+
+    @classmethod
+    def load(cls, path: Path) -> Episodes:
+        """Reads what `save` wrote.
+
+        Raises:
+            EpisodeFileError: the file is missing, cut short or not a file of episodes.
+        """
+        try:
+            with np.load(path) as data:
+                return cls(**{name: data[name] for name in cls.__annotations__})
+        except Exception as error:
+            raise EpisodeFileError(
+                f"cannot read the episodes in {path}: {error}; delete the file to collect again"
+            ) from error
+
+    @classmethod
+    def concatenate(cls, parts: list[Episodes]) -> Episodes:
+        """Joins episodes of equal length."""
+        return cls(
+            **{
+                name: np.concatenate([getattr(part, name) for part in parts])
+                for name in cls.__annotations__
+            }
+        )
+
+
+class Replay:
+    """A growing set of equally long episodes with uniform sampling of windows."""
+
+    def __init__(self) -> None:
+        self._parts: list[Episodes] = []
+        self._joined: Episodes | None = None
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def add(self, episodes: Episodes) -> None:
+        """Appends episodes."""
+        self._parts.append(episodes)
+        self._joined = None
+
+    @property
+    def episodes(self) -> Episodes:
+        """All episodes as one block."""
+        if self._joined is None:
+            self._joined = Episodes.concatenate(self._parts)
+            self._parts = [self._joined]
+        return self._joined
+
+    def sample(
+        self, batch: int, length: int, generator: np.random.Generator
+    ) -> tuple[Float, Float, Float]:
+        """Windows of (state, previous action, reward): (B, L, S), (B, L, A), (B, L)."""
+        episodes = self.episodes
+        rows, columns = sample_windows(len(episodes), episodes.steps + 1, batch, length, generator)
+        return (
+            episodes.state[rows, columns],
+            episodes.previous_action[rows, columns],
+            episodes.reward[rows, columns],
+        )
+
+
+def sample_windows(
+    episodes: int, instants: int, batch: int, length: int, generator: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index arrays (B, 1) and (B, L) of uniformly drawn windows.
+
+    Raises:
+        ValueError: a window is longer than an episode.
+    """
+    if length > instants:
+        raise ValueError(f"windows of {length} do not fit into episodes of {instants} instants")
+    rows = generator.integers(episodes, size=(batch, 1))
+    starts = generator.integers(instants - length + 1, size=(batch, 1))
+    return rows, starts + np.arange(length)
