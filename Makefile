@@ -9,7 +9,8 @@ SHELL := /bin/bash
 TASK ?= block_push
 TRIALS ?= 5
 SEED ?= 0
-CHECKPOINT ?= models/$(TASK)
+CHECKPOINT ?=
+ARGS ?=
 PRESET ?= cpu
 BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
 PYTEST_ARGS ?=
@@ -35,9 +36,9 @@ setup-dev:
 build: setup ## Builds the packages that changed, with colcon
 	@scripts/build.sh
 
-demo: build ## Runs TRIALS trials of TASK through the node graph (TRIALS=5 SEED=0)
-	@$(IN_WORKSPACE) run_stack --task $(TASK) --checkpoint $(CHECKPOINT) --trials $(TRIALS) \
-		--seed $(SEED) --out bags/$$(date +%Y-%m-%d_%H-%M-%S)
+demo: build ## Runs TRIALS trials through the node graph (TRIALS=5 SEED=0 ARGS="record:=false")
+	@$(IN_WORKSPACE) run_stack task:=$(TASK) trials:=$(TRIALS) seed:=$(SEED) \
+		$(if $(CHECKPOINT),checkpoint:=$(CHECKPOINT)) $(ARGS)
 
 test: setup-dev build ## Runs every test, against the built packages (PYTEST_ARGS="-k name")
 	@$(IN_WORKSPACE) pytest $(PYTEST_ARGS)
@@ -48,7 +49,7 @@ lint: setup-dev ## Checks style, formatting and types
 format: setup-dev ## Formats the code and mends what ruff can mend
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
 
-train: build ## Trains TASK from nothing to an exported checkpoint (PRESET=cpu)
+train: build ## Trains from nothing to an exported checkpoint (TASK=block_push PRESET=cpu)
 	@$(IN_WORKSPACE) twist-train all task=$(TASK) preset=$(PRESET)
 
 bench: build ## Prints the measured numbers

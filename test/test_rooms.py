@@ -16,7 +16,13 @@ MAY_IMPORT = {
     "twist_sim/ros": {"twist_policy", "twist_msgs"},
     "twist_training": {"twist_policy", "twist_sim"},
     "twist_evaluation": {"twist_policy", "twist_sim", "twist_msgs"},
-    "twist_bringup": {"twist_policy", "twist_policy_node", "twist_sim", "twist_evaluation"},
+    "twist_bringup": {
+        "twist_msgs",
+        "twist_policy",
+        "twist_policy_node",
+        "twist_sim",
+        "twist_evaluation",
+    },
 }
 """Package, or folder of one with rules of its own, to the packages of ours that it may import."""
 
@@ -26,6 +32,29 @@ MAY_USE_TORCH = {"twist_policy", "twist_training"}
 """Everyone else goes through twist_policy: the simulator and the nodes hold no networks."""
 
 ROS = {"rclpy", "launch", "launch_ros", "tf2_ros", "moveit", "ament_index_python"}
+
+OPTIONAL_ROS = {"moveit", "moveit_configs_utils", "moveit_msgs", "franka_msgs", "tf2_ros"}
+"""Used where they are installed; the embedded default never needs them."""
+
+ROSDEP_KEYS = {
+    "PIL": "python3-pil",
+    "OpenGL": "python3-opengl",
+    "cv2": "python3-opencv",
+    "gymnasium": "python3-gymnasium-pip",
+    "hypothesis": "python3-hypothesis",
+    "jinja2": "python3-jinja2",
+    "matplotlib": "python3-matplotlib",
+    "mujoco": "python3-mujoco-pip",
+    "numpy": "python3-numpy",
+    "rich": "python3-rich",
+    "rosbags": "python3-rosbags-pip",
+    "scipy": "python3-scipy",
+    "tensorboard": "python3-tensorboard-pip",
+    "torch": "python3-pytorch-pip",
+    "tqdm": "python3-tqdm",
+    "yaml": "python3-yaml",
+}
+"""Python module to its rosdep key. av, example_robot_data and mcap have none: see requirements/."""
 
 PACKAGES = sorted(path.parent.name for path in SOURCE.glob("*/setup.py"))
 
@@ -61,8 +90,18 @@ def files() -> list[Path]:
 
 def uses_ros(modules: set[str]) -> set[str]:
     return {
-        top for top in tops(modules) if top in ROS or top.endswith("_msgs") or top == "std_srvs"
+        top
+        for top in tops(modules)
+        if top in ROS or top.endswith(("_msgs", "_interfaces")) or top == "std_srvs"
     }
+
+
+def manifest_keys(modules: set[str], package: str) -> set[str]:
+    """Returns what the manifest of a package with these imports has to name."""
+    found = tops(modules)
+    keys = {top for top in found if top.startswith("twist_") and top != package}
+    keys |= uses_ros(modules) - OPTIONAL_ROS
+    return keys | {ROSDEP_KEYS[top] for top in found if top in ROSDEP_KEYS}
 
 
 def test_every_package_has_its_row_in_the_table() -> None:
@@ -124,13 +163,6 @@ def test_the_manifest_names_what_the_package_imports(package: str) -> None:
     manifest = (SOURCE / package / "package.xml").read_text()
     missing = set()
     for path in (SOURCE / package / package).rglob("*.py"):
-        modules = tops(imported_modules(path.read_text()))
-        needed = {top for top in modules if top.startswith("twist_") and top != package}
-        needed |= uses_ros(modules) & {"rclpy", "launch", "launch_ros", "std_srvs"}
-        needed |= {top for top in modules if top.endswith("_msgs") and not top.startswith(OPTIONAL)}
-        missing |= {name for name in needed if f"depend>{name}</" not in manifest}
+        keys = manifest_keys(imported_modules(path.read_text()), package)
+        missing |= {key for key in keys if f"depend>{key}</" not in manifest}
     assert not missing
-
-
-OPTIONAL = ("moveit", "franka")
-"""Used where they are installed; the embedded default never needs them."""
