@@ -55,8 +55,8 @@ class StackOptions:
     camera: str = _option(
         "auto",
         "sim: the twin's; realsense: realsense2_camera; bag: frames of a recorded bag, see `bag`; "
-        "auto: sim for robot:=sim, else realsense.",
-        choices=("auto", "sim", "realsense", "bag"),
+        "mock: synthetic frames, for tests; auto: sim for robot:=sim, else realsense.",
+        choices=("auto", "sim", "realsense", "bag", "mock"),
     )
     servo: str = _option(
         "auto",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import random
@@ -12,13 +11,11 @@ from pathlib import Path
 
 from twist_bringup.stack import Stack
 
-BYTES_PER_TRIAL = 450_000_000
-"""Disk space one recorded trial may take: 15 s of 640x480 rgb8 at 30 Hz."""
+BYTES_PER_TRIAL = 80_000_000
+"""Disk space one recorded trial may take: 15 s of 640x480 rgb8 at the recorder's 5 Hz."""
 BYTES_TO_SPARE = 200_000_000
 _DOMAINS = range(1, 101)
 """Domain ids whose ports lie below the ephemeral range on every platform; 0 is everybody's."""
-_GL_LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
-_GL_PACKAGES = "sudo apt install libegl1 libgl1-mesa-dri libgles2 libosmesa6"
 
 
 def problems(stack: Stack) -> list[str]:
@@ -92,18 +89,16 @@ def _bag_problem(bag: str) -> str:
 
 
 def _gl_problem() -> str:
-    chosen = os.environ.get("MUJOCO_GL", "")
-    wanted = [chosen] if chosen in _GL_LIBRARIES else list(_GL_LIBRARIES)
-    if chosen and chosen not in _GL_LIBRARIES:
-        return ""  # glfw and others: MuJoCo itself says what is wrong
-    for name in wanted:
-        try:
-            ctypes.CDLL(_GL_LIBRARIES[name])
-        except OSError:
-            continue
-        return ""
-    asked = f" (MUJOCO_GL={chosen})" if chosen else ""
-    return f"no OpenGL library to render the camera with{asked}; {_GL_PACKAGES}"
+    # Imported here: only the twin renders. Its choice is kept in MUJOCO_GL for the twin's process.
+    try:
+        from twist_sim.gl_backend import RenderError, select_backend
+    except ImportError:
+        return ""  # already named by the task's check
+    try:
+        select_backend()
+    except RenderError as error:
+        return f"the twin's camera cannot be rendered: {error}"
+    return ""
 
 
 def free_domain_id() -> int:

@@ -24,8 +24,9 @@ from twist_bringup.robot_profile import (
 
 ParameterValue = bool | int | float | str | tuple[bool | int | float | str, ...]
 
-CAMERA_IMAGE = "/camera/camera/color/image_raw"
-CAMERA_INFO = "/camera/camera/color/camera_info"
+JOINT_STATES, EE_POSE = "joint_states", "ee_pose"
+JOINT_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
+"""Relative names in the nodes' code; a robot profile says what they are in the graph."""
 
 
 class StackError(RuntimeError):
@@ -168,8 +169,8 @@ def describe(options: StackOptions) -> Stack:
     if options.camera_source == "realsense":
         processes.append(_realsense())
         packages.append(("realsense2_camera", _apt("realsense2-camera")))
-    elif options.camera_source == "bag":
-        processes.append(_bag_camera(options))
+    elif options.camera_source in ("bag", "mock"):
+        processes.append(_mock_camera(options))
     if options.servo_source == "embedded":
         processes.append(_servo_stand_in(options, profile))
     else:
@@ -201,6 +202,16 @@ def _check_combination(options: StackOptions) -> None:
         )
 
 
+def _robot_topics(profile: RobotProfile) -> tuple[tuple[str, str], ...]:
+    """Remappings to the topics of the robot's driver, where they differ from the code's names."""
+    pairs = (
+        (JOINT_STATES, profile.joint_states),
+        (EE_POSE, profile.ee_pose),
+        (JOINT_TRAJECTORY, profile.joint_trajectory),
+    )
+    return tuple((source, target) for source, target in pairs if target != f"/{source}")
+
+
 def _robot_twin(options: StackOptions, profile: RobotProfile) -> Process:
     return Process(
         name="robot_twin",
@@ -211,25 +222,18 @@ def _robot_twin(options: StackOptions, profile: RobotProfile) -> Process:
             ("task", options.task),
             ("camera", options.camera_source == "sim"),
         ),
-        remappings=(
-            ("camera/image_raw", CAMERA_IMAGE),
-            ("camera/camera_info", CAMERA_INFO),
-            ("joint_states", profile.joint_states),
-            ("ee_pose", profile.ee_pose),
-            ("joint_trajectory", profile.joint_trajectory),
-        ),
+        remappings=_robot_topics(profile),
         stop_stage=3,
     )
 
 
-def _bag_camera(options: StackOptions) -> Process:
+def _mock_camera(options: StackOptions) -> Process:
     return Process(
-        name="bag_camera",
+        name="mock_camera",
         package="twist_bringup",
         executable="mock_camera",
         module="twist_bringup.mock_camera",
         parameters=(("bag", options.bag),),
-        remappings=(("image_raw", CAMERA_IMAGE), ("camera_info", CAMERA_INFO)),
         stop_stage=3,
     )
 
@@ -291,10 +295,7 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
             ("task", options.task),
             ("command_mode", options.command_mode),
         ),
-        remappings=(
-            ("image_raw", CAMERA_IMAGE),
-            ("ee_pose", profile.ee_pose),
-        ),
+        remappings=_robot_topics(profile),
         lifecycle=True,
         stop_stage=1,
     )
@@ -306,11 +307,7 @@ def _recorder(profile: RobotProfile) -> Process:
         package="twist_evaluation",
         executable="recorder",
         module="twist_evaluation.recorder_node",
-        remappings=(
-            ("joint_states", profile.joint_states),
-            ("ee_pose", profile.ee_pose),
-            ("joint_trajectory", profile.joint_trajectory),
-        ),
+        remappings=_robot_topics(profile),
         stop_stage=2,
         stop_grace=10.0,
     )

@@ -1,0 +1,180 @@
+"""The description: every allowed combination describes a whole graph, the others say why not."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from twist_bringup.executables import check_packages, command_of
+from twist_bringup.options import ARGUMENTS, StackOptions
+from twist_bringup.robot_profile import ProfileError, config_folder, load_robot_profile
+from twist_bringup.stack import Process, StackError, complete, describe
+
+CHOICES = {argument.name: argument.choices for argument in ARGUMENTS if argument.choices}
+COMBINATIONS = list(itertools.product(CHOICES["robot"], CHOICES["camera"], CHOICES["servo"]))
+
+
+def options(robot: str, camera: str, servo: str) -> StackOptions:
+    return StackOptions(
+        robot=robot, camera=camera, servo=servo, bag="somewhere" if camera == "bag" else ""
+    )
+
+
+@pytest.mark.parametrize(("robot", "camera", "servo"), COMBINATIONS)
+def test_a_combination_describes_one_of_each_role_or_says_what_to_use(
+    robot: str, camera: str, servo: str
+) -> None:
+    chosen = options(robot, camera, servo)
+    if robot != "sim" and (camera == "sim" or servo == "embedded"):
+        with pytest.raises(StackError, match=r"use (camera:=realsense|servo:=moveit)"):
+            describe(chosen)
+        return
+    stack = describe(chosen)
+    names = [process.name for process in stack.processes]
+    assert len(set(names)) == len(names)
+    assert {"servo_node", "twist_policy_node", "recorder"} <= set(names)
+    assert ("robot_twin" in names) == (robot == "sim")
+    assert ("trial_runner" in names) == (robot == "sim")
+    twin_camera = robot == "sim" and dict(stack.process("robot_twin").parameters)["camera"]
+    assert (names.count("camera") + names.count("mock_camera") + bool(twin_camera)) == 1
+    needed = {package for package, _ in stack.packages}
+    assert ("moveit_servo" in needed) == (chosen.servo_source == "moveit")
+    assert ("realsense2_camera" in needed) == (chosen.camera_source == "realsense")
+
+
+def test_the_newcomers_graph_needs_no_package_of_others() -> None:
+    stack = describe(StackOptions())
+    assert stack.packages == ()
+    assert [process.name for process in stack.processes if not process.required] == []
+    assert [process.name for process in stack.processes if process.finishes] == ["trial_runner"]
+
+
+def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    with pytest.raises(StackError) as caught:
+        check_packages(describe(StackOptions(robot="fr3")))
+    message = str(caught.value)
+    assert "sudo apt install ros-$ROS_DISTRO-moveit-servo" in message
+    assert "sudo apt install ros-$ROS_DISTRO-realsense2-camera" in message
+    assert "franka_ros2" in message
+
+
+def test_a_missing_program_says_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    with pytest.raises(StackError, match="make build"):
+        command_of(Process(name="x", package="twist_nothing", executable="x", module="no.such"))
+
+
+def test_an_installed_program_is_preferred_to_the_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "share/ament_index/resource_index/packages/twist_bringup"
+    program = tmp_path / "lib/twist_bringup/mock_camera"
+    for path in (marker, program):
+        path.parent.mkdir(parents=True)
+        path.touch(mode=0o755)
+    process = Process(
+        name="c",
+        package="twist_bringup",
+        executable="mock_camera",
+        module="twist_bringup.mock_camera",
+    )
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"/nowhere:{tmp_path}")
+    assert command_of(process) == [str(program)]
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    assert "twist_bringup.mock_camera" in command_of(process)[-1]
+
+
+def test_camera_bag_needs_a_bag_and_a_bag_needs_camera_bag() -> None:
+    with pytest.raises(StackError, match="bag:=<folder"):
+        describe(StackOptions(camera="bag"))
+    with pytest.raises(StackError, match="only used with camera:=bag"):
+        describe(StackOptions(bag="x"))
+
+
+def test_the_trial_runner_stops_first_and_the_robot_last() -> None:
+    stack = describe(StackOptions())
+    order = sorted(stack.processes, key=lambda process: process.stop_stage)
+    assert order[0].name == "trial_runner"
+    assert order[-1].name == "robot_twin"
+    policy, recorder = stack.process("twist_policy_node"), stack.process("recorder")
+    assert policy.stop_stage < recorder.stop_stage
+
+
+def test_without_trials_or_recording_their_processes_are_left_out() -> None:
+    names = [p.name for p in describe(StackOptions(trials=0, record=False)).processes]
+    assert names == ["robot_twin", "servo_node", "twist_policy_node"]
+
+
+def test_the_output_folder_is_named_after_task_and_time() -> None:
+    chosen = complete(StackOptions(), datetime(2026, 1, 2, 3, 4, 5))
+    assert chosen.output == str(Path.cwd() / "bags" / "block_push-20260102-030405")
+    assert Path(chosen.checkpoint).is_absolute()
+
+
+@pytest.mark.parametrize("robot", CHOICES["robot"])
+def test_every_robot_has_a_profile_whose_servo_file_moves_its_arm(robot: str) -> None:
+    profile = load_robot_profile(robot)
+    stack = describe(StackOptions(robot=robot, servo="moveit", trials=0))
+    servo = stack.process("servo_node")
+    assert servo.moveit_config == profile.moveit_config
+    tree = Process(
+        name="s", package="p", executable="e", parameter_file=servo.parameter_file
+    ).parameter_tree()
+    parameters = tree["moveit_servo"]
+    assert tree["planning_group_name"] == parameters["move_group_name"] == profile.move_group
+    assert tree["update_period"] == parameters["publish_period"]
+    assert parameters["incoming_command_timeout"] >= 2 / 50  # the policy node re-stamps at 50 Hz
+    assert parameters["scale"]["linear"] >= 0.2  # 2 cm within 0.1 s
+    assert parameters["command_in_type"] == "speed_units"
+
+
+def test_the_fr3_profile_remaps_to_its_drivers_topics() -> None:
+    stack = describe(StackOptions(robot="fr3"))
+    pose = "/franka_robot_state_broadcaster/current_pose"
+    assert ("ee_pose", pose) in stack.process("twist_policy_node").remappings
+    assert dict(stack.process("servo_node").parameters)["moveit_servo.command_out_topic"] == (
+        "/fr3_arm_controller/joint_trajectory"
+    )
+
+
+def test_an_unknown_profile_names_the_known_ones() -> None:
+    with pytest.raises(ProfileError, match="known: fr3, panda, sim"):
+        load_robot_profile("ur5")
+
+
+@pytest.mark.parametrize("content", ["- 1", "description: x", "{", "description: 1\n"])
+def test_a_malformed_profile_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    (tmp_path / "robots").mkdir()
+    (tmp_path / "robots" / "odd.yaml").write_text(content)
+    monkeypatch.setattr("twist_bringup.robot_profile.config_folder", lambda: tmp_path)
+    with pytest.raises(ProfileError, match=r"odd\.yaml"):
+        load_robot_profile("odd")
+
+
+def test_dotted_parameters_become_a_tree_and_win_over_the_file() -> None:
+    process = Process(
+        name="s",
+        package="p",
+        executable="e",
+        parameter_file="servo_panda.yaml",
+        parameters=(("moveit_servo.publish_period", 0.02), ("names", ("a", "b"))),
+    )
+    tree = process.parameter_tree()
+    assert tree["moveit_servo"]["publish_period"] == 0.02
+    assert tree["moveit_servo"]["scale"]["linear"] > 0
+    assert tree["names"] == ["a", "b"]
+
+
+def test_a_process_is_not_both_required_and_respawned() -> None:
+    with pytest.raises(StackError, match="not both"):
+        Process(name="x", package="p", executable="e", required=True, respawn=True)
+
+
+def test_the_configuration_is_found_beside_the_source_or_installed() -> None:
+    assert (config_folder() / "robots" / "sim.yaml").is_file()

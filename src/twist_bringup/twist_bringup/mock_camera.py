@@ -1,0 +1,255 @@
+"""A camera without a camera: synthetic or recorded frames, with faults on command.
+
+    ros2 run twist_bringup mock_camera
+    ros2 param set /mock_camera fault freeze
+
+What goes wrong is the parameter ``fault``; it may be changed at any time:
+
+- ``none``: good frames.
+- ``drop``: no frames at all.
+- ``freeze``: the same picture again and again, with fresh stamps.
+- ``delay``: frames come ``delay`` seconds late, with the stamps of when they were taken.
+- ``stale``: frames come in time, with stamps that are ``delay`` seconds old.
+- ``black``: black pictures.
+- ``wrong_size``: half the width and height.
+- ``wrong_encoding``: one channel, ``mono8``.
+- ``truncated``: fewer bytes than the size says.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import deserialize_message
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image
+
+FAULTS = (
+    "none",
+    "drop",
+    "freeze",
+    "delay",
+    "stale",
+    "black",
+    "wrong_size",
+    "wrong_encoding",
+    "truncated",
+)
+IMAGE_TOPIC = "camera/camera/color/image_raw"
+INFO_TOPIC = "camera/camera/color/camera_info"
+
+
+class MockCameraError(RuntimeError):
+    """The camera cannot start: the bag has no usable pictures, or a parameter is wrong."""
+
+
+def synthetic_frame(index: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Picture number `index`: a colour gradient with a bright square that moves.
+
+    Returns:
+        (height, width, 3) uint8 rgb; two consecutive pictures always differ.
+    """
+    rows = np.linspace(40, 160, height, dtype=np.uint8)[:, None]
+    columns = np.linspace(40, 160, width, dtype=np.uint8)[None, :]
+    frame = np.empty((height, width, 3), np.uint8)
+    frame[..., 0] = rows
+    frame[..., 1] = columns
+    frame[..., 2] = rows // 2 + columns // 2
+    edge = max(2, height // 12)
+    x = (index * 3) % max(1, width - edge)
+    y = (height - edge) // 2
+    frame[y : y + edge, x : x + edge] = 230
+    return frame
+
+
+def recorded_images(bag: Path) -> Iterator[Image]:
+    """The pictures of a recorded bag, in order.
+
+    Raises:
+        MockCameraError: the bag cannot be read or holds no sensor_msgs/msg/Image.
+    """
+    # Imported here: only playing a bag needs it.
+    try:
+        from rosbags.highlevel import AnyReader, AnyReaderError
+    except ImportError as error:
+        raise MockCameraError(
+            f"playing a bag needs rosbags ({error}): pip install rosbags"
+        ) from error
+    try:
+        with AnyReader([bag]) as reader:
+            images = [c for c in reader.connections if c.msgtype == "sensor_msgs/msg/Image"]
+            if not images:
+                topics = sorted(reader.topics)
+                raise MockCameraError(f"{bag} holds no sensor_msgs/msg/Image, only {topics}")
+            for _, _, data in reader.messages(connections=images[:1]):
+                yield deserialize_message(bytes(data), Image)
+    except (AnyReaderError, OSError) as error:
+        raise MockCameraError(f"cannot read the bag {bag}: {error}") from error
+
+
+class MockCamera(Node):
+    """Publishes ``camera/camera/color/image_raw`` and ``camera_info`` at a fixed rate."""
+
+    def __init__(self) -> None:
+        super().__init__("mock_camera")
+        self._width = self._whole("width", 640, "pixels", 2, 4096)
+        self._height = self._whole("height", 480, "pixels", 2, 4096)
+        rate = self._number("rate", 30.0, "frames per second", 0.1, 240.0)
+        self._number("delay", 0.5, "seconds, for the faults delay and stale", 0.0, 60.0)
+        self._frame_id = self._text("frame_id", "camera_color_optical_frame", "of the stamps")
+        bag = self._text("bag", "", "recorded bag to play in a loop; empty: synthetic frames")
+        self.declare_parameter(
+            "fault", "none", ParameterDescriptor(description=f"one of {', '.join(FAULTS)}")
+        )
+        self._check_fault(self.get_parameter("fault").value)
+        self.add_on_set_parameters_callback(self._on_set)
+        self._bag = Path(bag) if bag else None
+        self._recorded = recorded_images(self._bag) if self._bag else None
+        self._index = 0
+        self._last: Image | None = None
+        self._late: deque[tuple[Time, Image]] = deque()
+        if self._recorded is not None:
+            self._last = next(self._recorded, None)
+            if self._last is None:
+                raise MockCameraError(f"{bag} holds no pictures")
+        self._images = self.create_publisher(Image, IMAGE_TOPIC, qos_profile_sensor_data)
+        self._infos = self.create_publisher(CameraInfo, INFO_TOPIC, qos_profile_sensor_data)
+        self.create_timer(1.0 / rate, self._on_timer)
+        self.get_logger().info(f"{bag or 'synthetic frames'} at {rate:g} Hz")
+
+    def _on_timer(self) -> None:
+        fault = self.get_parameter("fault").value
+        delay = Duration(nanoseconds=round(self.get_parameter("delay").value * 1e9))
+        now = self.get_clock().now()
+        image = self._last if fault == "freeze" and self._last is not None else self._next()
+        self._last = image
+        image.header.stamp = (now - delay if fault == "stale" else now).to_msg()
+        image.header.frame_id = self._frame_id
+        if fault == "drop":
+            self._late.clear()
+        elif fault == "delay":
+            self._late.append((now + delay, image))
+            while self._late and self._late[0][0] <= now:
+                self._publish(self._late.popleft()[1])
+        else:
+            self._late.clear()
+            self._publish(damaged(image, fault))
+
+    def _publish(self, image: Image) -> None:
+        info = CameraInfo(header=image.header, width=image.width, height=image.height)
+        self._images.publish(image)
+        self._infos.publish(info)
+
+    def _next(self) -> Image:
+        self._index += 1
+        if self._recorded is None:
+            return to_message(synthetic_frame(self._index, self._height, self._width))
+        image = next(self._recorded, None)
+        if image is None:
+            assert self._bag is not None
+            self._recorded = recorded_images(self._bag)
+            image = next(self._recorded)
+        return image
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        for parameter in parameters:
+            try:
+                if parameter.name == "fault":
+                    self._check_fault(parameter.value)
+            except MockCameraError as error:
+                return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    @staticmethod
+    def _check_fault(fault: object) -> None:
+        if fault not in FAULTS:
+            raise MockCameraError(f"fault {fault!r} is unknown; allowed: {', '.join(FAULTS)}")
+
+    def _whole(self, name: str, default: int, unit: str, low: int, high: int) -> int:
+        bounds = [IntegerRange(from_value=low, to_value=high, step=1)]
+        described = ParameterDescriptor(description=unit, read_only=True, integer_range=bounds)
+        return int(self.declare_parameter(name, default, described).value)
+
+    def _number(self, name: str, default: float, unit: str, low: float, high: float) -> float:
+        bounds = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+        described = ParameterDescriptor(description=unit, floating_point_range=bounds)
+        return float(self.declare_parameter(name, default, described).value)
+
+    def _text(self, name: str, default: str, description: str) -> str:
+        described = ParameterDescriptor(description=description, read_only=True)
+        return str(self.declare_parameter(name, default, described).value)
+
+
+def to_message(frame: NDArray[np.uint8], encoding: str = "rgb8") -> Image:
+    """A picture as a message.
+
+    Args:
+        frame: (height, width, channels) uint8.
+        encoding: of the channels.
+    """
+    height, width, channels = frame.shape
+    image = Image(height=height, width=width, encoding=encoding, step=width * channels)
+    image.data.frombytes(frame.tobytes())
+    return image
+
+
+def damaged(image: Image, fault: str) -> Image:
+    """The picture as the fault has it; `image` itself for faults that are about time."""
+    if fault == "black":
+        result = to_message(np.zeros((image.height, image.width, 3), np.uint8))
+    elif fault == "wrong_size":
+        result = to_message(np.full((image.height // 2, image.width // 2, 3), 99, np.uint8))
+    elif fault == "wrong_encoding":
+        result = to_message(np.full((image.height, image.width, 1), 99, np.uint8), "mono8")
+    elif fault == "truncated":
+        result = Image(
+            height=image.height,
+            width=image.width,
+            encoding=image.encoding,
+            step=image.step,
+            data=image.data[: len(image.data) // 2],
+        )
+    else:
+        return image
+    result.header = image.header
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The console script."""
+    node: MockCamera | None = None
+    try:
+        rclpy.init(args=list(sys.argv if arguments is None else arguments))
+        node = MockCamera()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    except MockCameraError as error:
+        print(f"[FATAL] [0] [mock_camera]: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
