@@ -295,9 +295,26 @@ def _free(gl: Any, context: Any) -> None:
     gl.free()
 
 
+def _draw_last(spec: mujoco.MjSpec, names: tuple[str, ...]) -> None:
+    """Moves geoms of the world into a last body, so that they are drawn last, in this order.
+
+    What is hidden behind something drawn before is discarded by its depth and costs nothing: a
+    quarter of the time of a picture.
+    """
+    surroundings = spec.worldbody.add_body(name="surroundings")
+    for name in names:
+        old = spec.geom(name)
+        kind, position, size = old.type, old.pos.copy(), old.size.copy()
+        spec.delete(old)
+        surroundings.add_geom(
+            name=name, type=kind, pos=position, size=size, contype=0, conaffinity=0
+        )
+
+
 def _build_render_model(card: TaskCard, sampler: AppearanceSampler) -> Any:
     """The scene with one material per texture, lights to be set per picture, and no extras."""
     spec = build_spec(card)
+    _draw_last(spec, ("table", "floor"))
     for prefix, bank in (("surface", sampler.textures), ("object", sampler.object_textures)):
         edge = bank.pixels.shape[1]
         for index in range(len(bank)):
@@ -327,6 +344,7 @@ def _build_render_model(card: TaskCard, sampler: AppearanceSampler) -> Any:
     spec.visual.headlight.active = 0
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 0
+    spec.visual.quality.numslices, spec.visual.quality.numstacks = 20, 6
     spec.visual.global_.offwidth = CROP_SIZE
     spec.visual.global_.offheight = CROP_SIZE
     model = spec.compile()
