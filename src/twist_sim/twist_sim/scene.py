@@ -223,6 +223,7 @@ class PandaScene:
         self.card = card
         self.model: mujoco.MjModel = build_spec(card).compile()
         self.data = mujoco.MjData(self.model)
+        self._scratch = mujoco.MjData(self.model)
         self._ik = DifferentialIk.from_card(card)
         self.home_joints: Array = self._ik.solve_exactly(
             card.home.joints, card.home.tool_position, card.home.tool_orientation
@@ -407,4 +408,7 @@ class PandaScene:
         self._dynamics = dynamics
         self.model.body_mass[self._cube_body] = dynamics.mass
         self.model.body_inertia[self._cube_body] = self._unit_inertia * dynamics.mass
+        # The joint-space inertia of a free cube is a model constant: without this, solver and
+        # integrator would disagree about its mass, and pushing it would diverge.
+        mujoco.mj_setConst(self.model, self._scratch)
         self.model.pair_friction[self._cube_pair, :2] = dynamics.friction

@@ -1,0 +1,137 @@
+"""The Gymnasium environment of a task: privileged state in, bounded tool translations out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.envs.registration import register
+from numpy.typing import NDArray
+from twist_policy.action_gate import ActionGate
+
+from twist_sim.layout import draw_dynamics, draw_layout
+from twist_sim.scene import PandaScene
+from twist_sim.task_card import TaskCard, TaskCardError, load_task_card
+
+ENVIRONMENT_ID = "twist/BlockPush-v0"
+
+Observation = NDArray[np.float32]
+
+
+class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
+    """One task card as an environment.
+
+    Observation: the privileged state in SI units, float32, shape (state_size,); names, offsets
+    and scales are ``card.contract(...).state``. Action: tool translation in [-1, 1]^3; times the
+    card's action bound, metres, it passes the same `ActionGate` as on the robot. Episodes never
+    terminate; they are truncated after `episode_steps`.
+
+    A reset draws object, goal, mass and friction from (task, seed, trial). ``reset(seed=s)``
+    starts at trial 0 of seed s; each further ``reset()`` is the next trial; ``options`` may name
+    ``seed`` and ``trial`` directly.
+
+    The info of `reset` and `step` holds:
+
+    - ``sim_state``: float32 (SIM_STATE_SIZE,), enough to render the step later;
+    - ``executed_action``: float32 (3,), the translation really commanded over the action bound;
+    - ``success``: bool, whether the task's success rule holds now;
+    - ``distance``: float, object to goal as the rule counts it, metres;
+    - ``ee_position``: float32 (3,), tool tip, metres, base frame;
+    - ``trial`` and ``seed``: int, what the episode was drawn from.
+
+    Args:
+        card: a task card, its name, or the path of its file.
+        seed: seed of the first reset when it gives none.
+        episode_steps: steps until truncation; the card's when None.
+
+    Raises:
+        TaskCardError: the card is unknown or wrong.
+        ValueError: `seed` is negative or `episode_steps` not positive.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(
+        self,
+        card: TaskCard | str = "block_push",
+        seed: int = 0,
+        episode_steps: int | None = None,
+    ) -> None:
+        self.card = card if isinstance(card, TaskCard) else load_task_card(card)
+        self.rules = self.card.task_rules
+        self.contract = self.card.contract(observes_ee_position=False)
+        self.episode_steps = self.card.episode_steps if episode_steps is None else episode_steps
+        if self.episode_steps <= 0:
+            raise ValueError(f"episode_steps must be positive, found {episode_steps}")
+        if seed < 0:
+            raise ValueError(f"seed must not be negative, found {seed}")
+        self.scene = PandaScene(self.card)
+        self.observation_space = gymnasium.spaces.Box(
+            -np.inf, np.inf, (self.contract.state_size,), np.float32
+        )
+        self.action_space = gymnasium.spaces.Box(
+            -1.0, 1.0, (self.contract.action_size,), np.float32
+        )
+        self._gate = ActionGate.from_contract(self.contract)
+        self._seed = seed
+        self._trial = -1
+        self._step = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Starts a trial; see the class for how it is chosen.
+
+        Raises:
+            ValueError: `options` has an unknown key or a negative number.
+        """
+        super().reset(seed=seed)
+        options = dict(options or {})
+        unknown = options.keys() - {"seed", "trial"}
+        if unknown:
+            raise ValueError(f"reset options may be 'seed' and 'trial', found {sorted(unknown)}")
+        if seed is not None:
+            self._seed, self._trial = seed, -1
+        self._seed = int(options.get("seed", self._seed))
+        self._trial = int(options.get("trial", self._trial + 1))
+        layout = draw_layout(self.card, self._seed, self._trial)
+        self.scene.reset(layout, draw_dynamics(self.card, self._seed, self._trial))
+        self._gate.reset(self.scene.tool_position)
+        self._step = 0
+        state = self.rules.privileged_state(self.scene)
+        return state.astype(np.float32), self._info(state, np.zeros(3))
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Moves the tool for one control period.
+
+        Raises:
+            GateError: the action is not three finite numbers, or `reset` was not called.
+        """
+        gated = self._gate.step(action, self.scene.tool_position)
+        self.scene.apply_target(gated.target)
+        self._step += 1
+        state = self.rules.privileged_state(self.scene)
+        truncated = self._step >= self.episode_steps
+        info = self._info(state, gated.delta)
+        return state.astype(np.float32), self.rules.reward(state), False, truncated, info
+
+    def _info(self, state: NDArray[np.float64], delta: NDArray[np.float64]) -> dict[str, Any]:
+        return {
+            "sim_state": self.scene.get_state().astype(np.float32),
+            "executed_action": (delta / self.card.action.bound).astype(np.float32),
+            "success": self.rules.success(state),
+            "distance": self.rules.distance(state),
+            "ee_position": self.scene.tool_position.astype(np.float32),
+            "trial": self._trial,
+            "seed": self._seed,
+        }
+
+
+__all__ = ["ENVIRONMENT_ID", "TaskCardError", "TaskEnv"]
+
+if ENVIRONMENT_ID not in gymnasium.registry:
+    register(id=ENVIRONMENT_ID, entry_point=TaskEnv, kwargs={"card": "block_push"})
