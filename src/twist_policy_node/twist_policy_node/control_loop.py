@@ -1,0 +1,356 @@
+"""From frames and poses to commands, or to a latched stop. No ROS, no clock of its own.
+
+Everything that happens (a frame, a pose, a status, time passing) is told to `ControlLoop`, and
+`ControlLoop.command` says what Servo is to be told at a moment. Times are seconds on one steady
+clock.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twist_policy.action_gate import ActionGate, GatedAction, GateError
+from twist_policy.contract import PolicyContract
+from twist_policy_node.commands import Command, CommandShaper, ToolPose
+from twist_policy_node.pacing import DecisionPacer
+from twist_policy_node.watchdogs import (
+    BlankImageWatchdog,
+    Fault,
+    FrameTimingWatchdog,
+    FrozenImageWatchdog,
+    InferenceWatchdog,
+    PoseWatchdog,
+    ServoWatchdog,
+    SurpriseWatchdog,
+    WatchdogLimits,
+    pose_invalid,
+)
+
+FloatArray = NDArray[np.float64]
+
+_LATE_WATCH = 0.06
+"""A longer gap between two watches means that this process was busy or held up itself, seconds."""
+
+
+class Phase(enum.Enum):
+    """Where the loop stands."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    HOLDING = "holding"
+    STOPPED = "stopped"
+
+
+class Output(Protocol):
+    """One output of the policy; see `twist_policy.latent_policy.PolicyOutput`."""
+
+    @property
+    def action(self) -> FloatArray:
+        """Raw action (A,)."""
+
+    @property
+    def surprise(self) -> float:
+        """Nats."""
+
+    @property
+    def belief(self) -> FloatArray:
+        """Decoded state (state_size,)."""
+
+
+class Policy(Protocol):
+    """What the loop needs of a policy; see `twist_policy.latent_policy.LatentPolicy`."""
+
+    def reset(self) -> None:
+        """Starts an episode."""
+
+    def step(self, frame: NDArray[np.uint8], ee_position: ArrayLike) -> Output:
+        """One filter step and one decision."""
+
+    def commit(self, executed_delta: ArrayLike) -> None:
+        """Tells what was commanded."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded camera frame.
+
+    Attributes:
+        pixels: rgb, uint8 (H, W, 3).
+        captured: when it was taken, seconds on the steady clock.
+        received: when it arrived, seconds on the steady clock.
+    """
+
+    pixels: NDArray[np.uint8]
+    captured: float
+    received: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One step of the policy.
+
+    Attributes:
+        step: 0-based count since the start.
+        frame: what it was decided on.
+        started: when the policy step began, seconds.
+        inference_time: seconds spent in the networks.
+        output: what the policy put out.
+        gated: what the action gate made of it.
+        measured: tool tip at the decision, metres, base frame, (3,).
+        speed_scale: share of the speed that surprise left.
+        command: what Servo is told first.
+    """
+
+    step: int
+    frame: Frame
+    started: float
+    inference_time: float
+    output: Output
+    gated: GatedAction
+    measured: FloatArray
+    speed_scale: float
+    command: Command
+
+
+class ControlLoop:
+    """The state machine between sensors and Servo.
+
+    ``IDLE`` → `start` → ``RUNNING`` → a fault or `finish` → ``HOLDING`` (standing still is
+    commanded) → ``STOPPED`` (nothing is commanded) → `start` again. A fault stays in `fault` until
+    the next start. Only ``RUNNING`` commands motions, and each only until its expiry: when
+    decisions stop coming, commands stop by themselves.
+
+    Args:
+        contract: bounds and control period.
+        policy: decides.
+        shaper: makes commands of targets.
+        limits: when to stop.
+        clock: steady seconds; measures the inference.
+        validity: control periods that a command counts after its decision.
+        hold_time: seconds in ``HOLDING``.
+    """
+
+    def __init__(
+        self,
+        contract: PolicyContract,
+        policy: Policy,
+        shaper: CommandShaper,
+        limits: WatchdogLimits,
+        *,
+        clock: Callable[[], float],
+        validity: float = 1.5,
+        hold_time: float = 0.1,
+    ) -> None:
+        self._contract = contract
+        self._policy = policy
+        self._shaper = shaper
+        self._limits = limits
+        self._clock = clock
+        self._period = contract.control_period
+        self._validity = validity * contract.control_period
+        self._hold_time = hold_time
+        self._gate = ActionGate.from_contract(contract)
+        self._pacer = DecisionPacer(contract.control_period)
+        self._frame_timing = FrameTimingWatchdog(limits)
+        self._frozen = FrozenImageWatchdog(limits)
+        self._blank = BlankImageWatchdog(limits)
+        self._poses = PoseWatchdog(limits)
+        self._inference = InferenceWatchdog(limits)
+        self._surprise = SurpriseWatchdog(limits)
+        self._servo = ServoWatchdog(limits)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.phase = Phase.IDLE
+        self.fault: Fault | None = None
+        self.steps = 0
+        self._pose: ToolPose | None = None
+        self._command: Command | None = None
+        self._issued = 0.0
+        self._hold_until = 0.0
+        self._last_watch: float | None = None
+        self._watch_put_off = False
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next decision falls due, seconds; None before the first."""
+        return self._pacer.next_due
+
+    @property
+    def expires(self) -> float:
+        """Seconds after its issue that a command counts."""
+        return self._validity
+
+    def start(self, frame: Frame, pose: ToolPose, now: float) -> Fault | None:
+        """Starts an episode at the measured pose; stays idle and returns a fault if it cannot.
+
+        Args:
+            frame: a fresh frame; the first decision is made on the one after it.
+            pose: a fresh pose.
+            now: seconds; Servo was heard of just before.
+        """
+        self._clear()
+        tilt = self._shaper.tool.tilt(pose.orientation)
+        fault = self._poses.check_start(pose, tilt)
+        if fault is None:
+            try:
+                self._gate.reset(pose.tool_tip)
+                self._policy.reset()
+            except GateError as error:
+                fault = Fault("start_pose", str(error), "then activate again")
+            except Exception as error:
+                fault = _policy_fault(error)
+        if fault is not None:
+            self.phase, self.fault = Phase.STOPPED, fault
+            return fault
+        self._pose = pose
+        self._pacer.reset()
+        self._frame_timing.reset(frame.captured, frame.received)
+        self._frozen.reset()
+        self._blank.reset()
+        self._poses.reset(pose)
+        self._inference.reset()
+        self._surprise.reset()
+        self._servo.reset(now)
+        self.phase = Phase.RUNNING
+        return None
+
+    def frame(self, frame: Frame) -> Decision | None:
+        """A frame arrived; decides on it when a decision is due."""
+        if self.phase is not Phase.RUNNING:
+            return None
+        now = frame.received
+        fault = (
+            self._frame_timing.frame(frame.captured, now)
+            or self._frozen.frame(frame.pixels)
+            or self._blank.frame(frame.pixels)
+        )
+        if fault is not None:
+            self.stop(fault, now)
+            return None
+        if not self._pacer.frame_arrived(now) or self._blank.last_was_blank:
+            return None
+        fault = self._poses.check(now)
+        if fault is not None or self._pose is None:
+            self.stop(fault or pose_invalid("there is no end-effector pose"), now)
+            return None
+        return self._decide(frame, self._pose)
+
+    def _decide(self, frame: Frame, pose: ToolPose) -> Decision | None:
+        self._pacer.decided(frame.received)
+        started = self._clock()
+        try:
+            output = self._policy.step(frame.pixels, pose.tool_tip)
+            inference_time = self._clock() - started
+            fault = self._inference.step(inference_time) or self._surprise.step(output.surprise)
+            if fault is not None:
+                self.stop(fault, self._clock())
+                return None
+            if inference_time > self._validity:
+                return None  # counted as an overrun; what it would command is outdated
+            scale = self._surprise.speed_scale
+            gated = self._gate.step(np.asarray(output.action)[:3] * scale, pose.tool_tip)
+            self._policy.commit(gated.delta)
+        except GateError as error:
+            self.stop(_gate_fault(error), self._clock())
+            return None
+        except Exception as error:  # whatever a network can throw must stop the arm
+            self.stop(_policy_fault(error), self._clock())
+            return None
+        command = self._shaper.move(gated.target, gated.delta, pose)
+        decision = Decision(
+            step=self.steps,
+            frame=frame,
+            started=started,
+            inference_time=inference_time,
+            output=output,
+            gated=gated,
+            measured=pose.tool_tip,
+            speed_scale=scale,
+            command=command,
+        )
+        self.steps += 1
+        self._command, self._issued = command, self._clock()
+        return decision
+
+    def pose(self, pose: ToolPose) -> None:
+        """An end-effector pose arrived."""
+        if self.phase is not Phase.RUNNING:
+            return
+        fault = self._poses.pose(pose, self._shaper.tool.tilt(pose.orientation))
+        if fault is not None:
+            self.stop(fault, pose.received)
+        else:
+            self._pose = pose
+
+    def servo_status(self, code: int, message: str, now: float) -> None:
+        """A status of Servo arrived."""
+        if self.phase is Phase.RUNNING:
+            fault = self._servo.status(code, message, now)
+            if fault is not None:
+                self.stop(fault, now)
+
+    def watch(self, now: float) -> None:
+        """Time passed; to be called at the command rate."""
+        if self.phase is Phase.HOLDING and now >= self._hold_until:
+            self.phase = Phase.STOPPED
+        if self.phase is not Phase.RUNNING:
+            return
+        late = self._last_watch is not None and now - self._last_watch > _LATE_WATCH
+        self._last_watch = now
+        self._watch_put_off = late and not self._watch_put_off
+        if self._watch_put_off:
+            # This process was held up: messages wait to be read that may show that all is well.
+            # The next watch judges, however late it is.
+            return
+        fault = self._frame_timing.check(now) or self._poses.check(now) or self._servo.check(now)
+        if fault is not None:
+            self.stop(fault, now)
+
+    def stop(self, fault: Fault, now: float) -> None:
+        """Latches a fault and stops; the first fault stays."""
+        if self.phase is Phase.RUNNING:
+            self.fault = fault
+            self._hold(now, trust_pose=not fault.code.startswith("pose_"))
+
+    def finish(self, now: float) -> None:
+        """Stops without a fault."""
+        if self.phase is Phase.RUNNING:
+            self._hold(now, trust_pose=True)
+        elif self.phase is Phase.IDLE:
+            self.phase = Phase.STOPPED
+
+    def _hold(self, now: float, *, trust_pose: bool) -> None:
+        pose = self._pose if trust_pose and self._poses.check(now) is None else None
+        self._command = self._shaper.hold(pose)
+        self._hold_until = now + self._hold_time
+        self.phase = Phase.HOLDING
+
+    def command(self, now: float) -> Command | None:
+        """What Servo is to be told at `now`; None for nothing."""
+        if self.phase is Phase.HOLDING:
+            return self._command if now < self._hold_until else None
+        if self.phase is not Phase.RUNNING or self._command is None:
+            return None
+        age = now - self._issued
+        if age < self._period:
+            return self._command
+        return self._shaper.after_step(self._command) if age < self._validity else None
+
+
+def _gate_fault(error: GateError) -> Fault:
+    return Fault("gate", str(error), "then activate again")
+
+
+def _policy_fault(error: Exception) -> Fault:
+    return Fault(
+        "policy_invalid",
+        f"{type(error).__name__}: {error}",
+        "if it happens again on good camera frames, use another checkpoint",
+    )

@@ -1,0 +1,109 @@
+"""The parameter table declared on a node: given values, and changes while it runs, are checked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+
+from twist_policy_node.parameters import (
+    ROWS,
+    TABLE,
+    Parameter,
+    ParameterError,
+    check_together,
+    check_value,
+)
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+    from rclpy.parameter import Parameter as RosParameter
+
+
+class NodeParameters:
+    """The table declared on a node.
+
+    Args:
+        node: gets the parameters.
+        is_active: whether changes have to be refused now.
+
+    Raises:
+        ParameterError: a given value is not usable, or the node was given a parameter that it
+            does not have.
+    """
+
+    def __init__(self, node: Node, is_active: Callable[[], bool]) -> None:
+        self._node = node
+        self._is_active = is_active
+        for row in TABLE:
+            _declare(node, row)
+        _refuse_unknown(node)
+        check_together(self.values())
+        node.add_on_set_parameters_callback(self._on_change)
+
+    def values(self) -> dict[str, Any]:
+        """The present values by name."""
+        return {row.name: self._node.get_parameter(row.name).value for row in TABLE}
+
+    def _on_change(self, changes: Iterable[RosParameter]) -> SetParametersResult:
+        values = self.values()
+        ours = [change for change in changes if change.name in ROWS]
+        try:
+            for change in ours:
+                if self._is_active():
+                    raise ParameterError(
+                        f"parameter {change.name} cannot be changed while the node is active; "
+                        "deactivate it first"
+                    )
+                check_value(ROWS[change.name], change.value)
+                values[change.name] = change.value
+            check_together(values)
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+
+def _declare(node: Node, row: Parameter) -> None:
+    descriptor = ParameterDescriptor(
+        name=row.name,
+        description=f"{row.description} [{row.unit}]" if row.unit else row.description,
+        read_only=row.read_only,
+        additional_constraints=f"one of {', '.join(row.choices)}" if row.choices else "",
+    )
+    if row.minimum is not None and row.maximum is not None:
+        if isinstance(row.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=row.minimum, to_value=row.maximum, step=0.0)
+            ]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(row.minimum), to_value=int(row.maximum), step=1)
+            ]
+    # Looked at before rclpy does, whose own messages name neither range nor cure.
+    given = _overrides(node).get(row.name)
+    if given is not None:
+        check_value(row, given.value)
+    node.declare_parameter(row.name, row.default, descriptor)
+
+
+def _refuse_unknown(node: Node) -> None:
+    """A misspelt parameter must not silently leave its default in force."""
+    for name in _overrides(node):
+        if node.has_parameter(name) or name.startswith(("qos_overrides.", "use_sim_time")):
+            continue
+        near = difflib.get_close_matches(name, ROWS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ROWS)}"
+        raise ParameterError(f"there is no parameter {name!r}; {hint}")
+
+
+def _overrides(node: Node) -> Mapping[str, Any]:
+    # rclpy keeps what the command line and YAML files gave, declared or not, in this attribute.
+    overrides: Mapping[str, Any] = node._parameter_overrides
+    return overrides
