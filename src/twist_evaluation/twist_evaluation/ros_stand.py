@@ -1,0 +1,418 @@
+"""The stand over the ROS graph: services, topics and diagnostics of the other nodes.
+
+The trial logic blocks in the main thread; an executor in a second thread serves the callbacks.
+Both meet in queues that are safe to use from a signal handler, so that Ctrl-C ends any wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+
+from twist_evaluation.judge import WorldState
+from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
+from twist_evaluation.trial_stand import (
+    Interrupted,
+    ObjectLayout,
+    StandLost,
+    StepSample,
+    TrialAborted,
+)
+from twist_msgs.msg import EvaluationSummary, GroundTruth, Layout, PolicyStep, Trial, TrialResult
+from twist_msgs.srv import ResetTrial, StartRecording, StopRecording
+
+_OUTCOMES = {
+    Outcome.SUCCESS: TrialResult.SUCCESS,
+    Outcome.FAILURE: TrialResult.FAILURE,
+    Outcome.ABORTED: TrialResult.ABORTED,
+}
+_WAKE = object()
+_LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+_BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+@dataclass(frozen=True)
+class StandNames:
+    """Relative names of the other parts; all can be remapped.
+
+    Attributes:
+        policy: the policy node.
+        recorder: the recorder node.
+        reset_service: who puts robot and objects in place.
+        ground_truth: topic of the true state.
+    """
+
+    policy: str = "twist_policy_node"
+    recorder: str = "recorder"
+    reset_service: str = "robot_twin/reset"
+    ground_truth: str = "robot_twin/ground_truth"
+
+
+@dataclass(frozen=True)
+class StandTimeouts:
+    """How long the parts may take, seconds.
+
+    Attributes:
+        ready: until every part answers, before the first trial.
+        service: for ordinary service calls; also until parts answer before later trials.
+        configure: for the policy to load, verify and warm up.
+        reset: for the reset; on a lab robot a person does it.
+    """
+
+    ready: float = 60.0
+    service: float = 10.0
+    configure: float = 60.0
+    reset: float = 30.0
+
+
+@dataclass(frozen=True)
+class _Fault:
+    reason: str
+
+
+class RosStand:
+    """Implements `twist_evaluation.trial_stand.TrialStand`.
+
+    Args:
+        node: to create services and topics on; another thread must spin it.
+        identity: of the evaluation.
+        names: of the other parts.
+        timeouts: for the other parts.
+        record: whether the recorder is needed.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        identity: EvaluationIdentity,
+        names: StandNames,
+        timeouts: StandTimeouts,
+        *,
+        record: bool,
+    ) -> None:
+        self._node = node
+        self._identity = identity
+        self._names = names
+        self._timeouts = timeouts
+        self._record = record
+        self._was_ready = False
+        self._interrupted = False
+        self._events: SimpleQueue[Any] = SimpleQueue()
+        self._waiting_on: SimpleQueue[Any] = self._events
+        self._steps_since: Time | None = None
+        self._faults_since: Time | None = None
+        self._policy_trouble = ""
+        self._truth: WorldState | None = None
+
+        policy = names.policy
+        self._change_state = node.create_client(ChangeState, f"{policy}/change_state")
+        self._get_state = node.create_client(GetState, f"{policy}/get_state")
+        self._reset = node.create_client(ResetTrial, names.reset_service)
+        self._start = node.create_client(StartRecording, f"{names.recorder}/start_recording")
+        self._stop = node.create_client(StopRecording, f"{names.recorder}/stop_recording")
+        node.create_subscription(PolicyStep, f"{policy}/step", self._on_step, 50)
+        node.create_subscription(
+            GroundTruth, names.ground_truth, self._on_ground_truth, _BEST_EFFORT
+        )
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
+        self._trial_publisher = node.create_publisher(Trial, "~/trial", _LATCHED)
+        self._result_publisher = node.create_publisher(TrialResult, "~/result", _LATCHED)
+        self._summary_publisher = node.create_publisher(EvaluationSummary, "~/summary", _LATCHED)
+
+    # What other threads and signal handlers call.
+
+    def interrupt(self) -> None:
+        """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
+        self._interrupted = True
+        self._waiting_on.put(_WAKE)
+
+    def ground_truth(self) -> WorldState | None:
+        """The last true state received."""
+        return self._truth
+
+    def clock(self) -> float:
+        """The clock of message stamps, seconds."""
+        return float(self._node.get_clock().now().nanoseconds) / 1e9
+
+    def _on_step(self, message: PolicyStep) -> None:
+        since = self._steps_since
+        if since is not None and Time.from_msg(message.header.stamp) >= since:
+            self._events.put(
+                StepSample(int(message.step), float(message.surprise), float(message.latency))
+            )
+
+    def _on_ground_truth(self, message: GroundTruth) -> None:
+        stamp = Time.from_msg(message.header.stamp).nanoseconds / 1e9
+        self._truth = WorldState(stamp, float(message.distance), bool(message.success))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            part = status.name.lstrip("/")
+            trouble = status.message if status.level >= DiagnosticStatus.ERROR else ""
+            if part == f"{_base_name(self._names.policy)}: policy":
+                cure = next((entry.value for entry in status.values if entry.key == "cure"), "")
+                self._policy_trouble = f"{trouble}. {cure}" if trouble and cure else trouble
+                trouble = self._policy_trouble and f"policy {self._policy_trouble}"
+            elif part == f"{_base_name(self._names.recorder)}: recording":
+                trouble = trouble and f"recorder: {trouble}"
+            else:
+                continue
+            since = self._faults_since
+            if trouble and since is not None and Time.from_msg(message.header.stamp) >= since:
+                self._events.put(_Fault(trouble))
+
+    # The ports.
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+    def settle(self, seconds: float) -> None:
+        """Waits."""
+        deadline = time.monotonic() + seconds
+        empty: SimpleQueue[Any] = SimpleQueue()
+        while (left := deadline - time.monotonic()) > 0:
+            self._wait(empty, left)
+
+    def wait_until_ready(self) -> None:
+        """Waits until every needed service is offered and the policy answers."""
+        needed = {
+            f"policy node ({self._get_state.srv_name})": self._get_state,
+            f"reset ({self._reset.srv_name})": self._reset,
+        }
+        if self._record:
+            needed[f"recorder ({self._start.srv_name})"] = self._start
+        timeout = self._timeouts.service if self._was_ready else self._timeouts.ready
+        deadline = time.monotonic() + timeout
+        while missing := [name for name, client in needed.items() if not client.service_is_ready()]:
+            if time.monotonic() > deadline:
+                raise StandLost(
+                    f"no answer within {timeout:g} s from: {', '.join(missing)}. Start it, or "
+                    "check its name, ROS_DOMAIN_ID and log"
+                )
+            self.settle(0.1)
+        try:
+            self._policy_state()
+        except TrialAborted as error:
+            raise StandLost(str(error)) from None
+        self._was_ready = True
+
+    def prepare_policy(self) -> None:
+        """Configures or deactivates the policy as needed."""
+        state = self._policy_state()
+        if state == State.PRIMARY_STATE_ACTIVE:
+            self._transition(Transition.TRANSITION_DEACTIVATE, self._timeouts.service)
+        elif state == State.PRIMARY_STATE_UNCONFIGURED:
+            try:
+                self._transition(Transition.TRANSITION_CONFIGURE, self._timeouts.configure)
+            except TrialAborted as error:
+                raise StandLost(f"{error}. Its log tells why") from None
+        elif state == State.PRIMARY_STATE_FINALIZED:
+            raise StandLost(f"{self._names.policy} is finalized; start it again")
+
+    def reset(self, task: str, seed: int, trial: int) -> ObjectLayout:
+        """Calls the reset service."""
+        request = ResetTrial.Request(task=task, seed=seed, trial=trial)
+        response = self._call(self._reset, request, self._timeouts.reset)
+        if not response.success:
+            raise TrialAborted(f"reset refused: {response.message}")
+        layout = response.layout
+        return ObjectLayout(
+            tuple(float(v) for v in layout.object_position),  # type: ignore[arg-type]
+            float(layout.object_yaw),
+            tuple(float(v) for v in layout.goal_position),  # type: ignore[arg-type]
+        )
+
+    def announce(self, trial: int, layout: ObjectLayout) -> None:
+        """Publishes ``~/trial``."""
+        message = Trial(
+            task=self._identity.task,
+            trial=trial,
+            trials=self._identity.trials,
+            seed=self._identity.seed,
+            steps=self._identity.episode_steps,
+            checkpoint=self._identity.checkpoint,
+            layout=Layout(
+                object_position=list(layout.object_position),
+                object_yaw=layout.object_yaw,
+                goal_position=list(layout.goal_position),
+            ),
+        )
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._trial_publisher.publish(message)
+
+    def start_recording(self, folder: Path, custom_data: Mapping[str, str]) -> None:
+        """Calls the recorder; closes a recording that an earlier runner left open."""
+        request = StartRecording.Request(
+            path=str(folder.absolute()),
+            keys=list(custom_data),
+            values=list(custom_data.values()),
+        )
+        response = self._call(self._start, request, self._timeouts.service)
+        if not response.success:
+            raise TrialAborted(f"recorder: {response.message}")
+
+    def stop_recording(self, custom_data: Mapping[str, str]) -> str:
+        """Calls the recorder."""
+        request = StopRecording.Request(keys=list(custom_data), values=list(custom_data.values()))
+        # Closing writes what waits for the disk; the recorder itself gives up after 30 s.
+        response = self._call(self._stop, request, max(self._timeouts.service, 35.0))
+        if not response.success:
+            raise TrialAborted(f"recorder: {response.message}")
+        return str(response.message)
+
+    def activate(self) -> None:
+        """Activates the policy; steps from now on count."""
+        self._forget_events()
+        self._steps_since = self._node.get_clock().now()
+        self._transition(Transition.TRANSITION_ACTIVATE, self._timeouts.service)
+        self._faults_since = self._node.get_clock().now()
+
+    def deactivate(self) -> None:
+        """Deactivates the policy if it is active."""
+        self._steps_since = self._faults_since = None
+        if self._policy_state() == State.PRIMARY_STATE_ACTIVE:
+            self._transition(Transition.TRANSITION_DEACTIVATE, self._timeouts.service)
+
+    def next_step(self, timeout: float) -> StepSample:
+        """Waits for ``~/step``, or for a fault in the diagnostics."""
+        event = self._wait(self._events, timeout)
+        if isinstance(event, StepSample):
+            return event
+        if isinstance(event, _Fault):
+            raise TrialAborted(event.reason)
+        raise TrialAborted(self._explain_silence(timeout))
+
+    def publish_result(self, report: TrialReport) -> None:
+        """Publishes ``~/result``."""
+        message = TrialResult(
+            task=self._identity.task,
+            trial=report.trial,
+            seed=self._identity.seed,
+            outcome=_OUTCOMES[report.outcome],
+            reason=report.reason,
+            final_distance=report.final_distance,
+            steps=report.steps,
+            duration=report.duration,
+            mean_surprise=report.mean_surprise,
+            p99_latency=report.p99_latency,
+            judge=report.judge,
+            bag=report.bag,
+        )
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._result_publisher.publish(message)
+
+    def publish_summary(self, counts: Tally, finished: bool) -> None:
+        """Publishes ``~/summary``."""
+        rate = counts.rate
+        message = EvaluationSummary(
+            task=self._identity.task,
+            seed=self._identity.seed,
+            trials=counts.planned,
+            successes=counts.successes,
+            failures=counts.failures,
+            aborted=counts.aborted,
+            success_rate=rate.estimate,
+            interval_low=rate.low,
+            interval_high=rate.high,
+            finished=finished,
+        )
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._summary_publisher.publish(message)
+
+    # Waiting and calling.
+
+    def _wait(self, queue: SimpleQueue[Any], timeout: float) -> Any:
+        """Returns the next item, or None when none came in time.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+        """
+        self._waiting_on = queue
+        try:
+            item = None
+            if not self._interrupted:
+                with contextlib.suppress(Empty):
+                    item = queue.get(timeout=max(0.0, timeout))
+            if self._interrupted:
+                self._interrupted = False
+                raise Interrupted
+            return None if item is _WAKE else item
+        finally:
+            self._waiting_on = self._events
+
+    def _forget_events(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                self._events.get_nowait()
+
+    def _call(self, client: Client, request: Any, timeout: float) -> Any:
+        reply: SimpleQueue[Any] = SimpleQueue()
+        future = client.call_async(request)
+        future.add_done_callback(_deliver(reply))
+        response = self._wait(reply, timeout)
+        if response is None:
+            client.remove_pending_request(future)
+            raise TrialAborted(
+                f"{client.srv_name} did not answer within {timeout:g} s: its process is dead, or "
+                "hangs; its log tells"
+            )
+        if isinstance(response, Exception):
+            raise TrialAborted(f"{client.srv_name} failed: {response}")
+        return response
+
+    def _policy_state(self) -> int:
+        response = self._call(self._get_state, GetState.Request(), self._timeouts.service)
+        return int(response.current_state.id)
+
+    def _transition(self, transition: int, timeout: float) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not self._call(self._change_state, request, timeout).success:
+            verb = {
+                Transition.TRANSITION_CONFIGURE: "be configured",
+                Transition.TRANSITION_ACTIVATE: "be activated",
+                Transition.TRANSITION_DEACTIVATE: "be deactivated",
+            }[transition]
+            self.settle(0.3)  # the node tells the cause in its diagnostics, just after refusing
+            detail = f": {self._policy_trouble}" if self._policy_trouble else "; its log tells why"
+            raise TrialAborted(f"{self._names.policy} refused to {verb}{detail}")
+
+    def _explain_silence(self, timeout: float) -> str:
+        silence = f"no step from {self._names.policy} for {timeout:g} s"
+        try:
+            response = self._call(self._get_state, GetState.Request(), 1.0)
+        except TrialAborted:
+            return f"{silence}, and it does not answer: its process is dead or hangs"
+        label = response.current_state.label
+        if label != "active":
+            return f"{silence}: it left the active state (now {label}); its log tells why"
+        return f"{silence}, although it is active: no new camera frames, or the machine is too slow"
+
+
+def _deliver(reply: SimpleQueue[Any]) -> Callable[[Any], None]:
+    def put(future: Any) -> None:
+        error = future.exception()
+        reply.put(error if error is not None else future.result())
+
+    return put
+
+
+def _base_name(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,238 @@
+"""The evaluation: trial after trial until all are judged. No ROS in here.
+
+A trial: policy inactive -> reset -> recording -> activate -> count the policy's steps -> deactivate
+-> judge -> close the bag -> result. Whatever breaks makes the trial ABORTED with a reason; the arm
+is made to hold, the bag is closed, and the next trial starts with a deliberate activation. Several
+aborted trials in a row end the evaluation: then something is broken that trying again won't mend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from twist_evaluation.judge import Judge, JudgeError
+from twist_evaluation.progress import trial_line
+from twist_evaluation.results import Outcome, ResultsFolder, Tally, TrialReport, tally
+from twist_evaluation.statistics import percentile
+from twist_evaluation.trial_stand import (
+    Interrupted,
+    StandLost,
+    StepSample,
+    TrialAborted,
+    TrialStand,
+)
+
+
+@dataclass(frozen=True)
+class TrialRules:
+    """How trials are run.
+
+    Attributes:
+        record: whether each trial gets a bag.
+        first_step_timeout: seconds from activation to the first step.
+        step_timeout: seconds between two steps.
+        settle_time: seconds between deactivation and judgement.
+        maximum_consecutive_aborts: this many in a row end the evaluation.
+        custom_data: written into every bag, beside what the trial itself is.
+    """
+
+    record: bool = True
+    first_step_timeout: float = 5.0
+    step_timeout: float = 2.0
+    settle_time: float = 0.2
+    maximum_consecutive_aborts: int = 3
+    custom_data: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluationEnd:
+    """How an evaluation ended.
+
+    Attributes:
+        counts: over all trials.
+        reports: of all trials.
+        reason: why it ended before all trials were run; empty when they were.
+        interrupted: whether a person ended it.
+    """
+
+    counts: Tally
+    reports: tuple[TrialReport, ...]
+    reason: str = ""
+    interrupted: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned trial was run to its judgement."""
+        judged = self.counts.successes + self.counts.failures
+        return not self.reason and judged == self.counts.planned
+
+
+@dataclass
+class _Course:
+    """What is known of the trial in progress."""
+
+    steps: list[StepSample] = field(default_factory=list)
+    started: float = 0.0
+    ended: float = 0.0
+    recording: str = ""
+    active: bool = False
+
+
+class TrialRunner:
+    """Runs the open trials of an evaluation.
+
+    Args:
+        stand: the parts.
+        judge: who decides.
+        results: where the results go; names the evaluation.
+        rules: how trials are run.
+        say: prints a line for people.
+    """
+
+    def __init__(
+        self,
+        stand: TrialStand,
+        judge: Judge,
+        results: ResultsFolder,
+        rules: TrialRules,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._stand = stand
+        self._judge = judge
+        self._results = results
+        self._identity = results.identity
+        self._rules = rules
+        self._say = say
+
+    def run(self) -> EvaluationEnd:
+        """Runs trials until all are judged, or nothing can go on.
+
+        Never raises for what happens in a trial; the end tells.
+        """
+        reason, interrupted, consecutive_aborts = "", False, 0
+        try:
+            for trial in self._results.open_trials():
+                self._stand.wait_until_ready()
+                report, end = self._run_trial(trial)
+                self._finish_trial(report)
+                if end is not None:
+                    raise end
+                aborted = report.outcome is Outcome.ABORTED
+                consecutive_aborts = consecutive_aborts + 1 if aborted else 0
+                if consecutive_aborts >= self._rules.maximum_consecutive_aborts:
+                    reason = f"{consecutive_aborts} trials in a row were aborted"
+                    break
+        except StandLost as lost:
+            reason = str(lost)
+        except Interrupted:
+            reason, interrupted = "interrupted", True
+        counts = self._counts()
+        with contextlib.suppress(Exception):
+            self._stand.publish_summary(counts, finished=True)
+        return EvaluationEnd(counts, tuple(self._results.reports), reason, interrupted)
+
+    def _counts(self) -> Tally:
+        return tally(self._identity.trials, self._results.reports)
+
+    def _finish_trial(self, report: TrialReport) -> None:
+        self._results.add(report)
+        counts = self._counts()
+        self._say(trial_line(report, counts))
+        with contextlib.suppress(Exception):
+            self._stand.publish_result(report)
+            self._stand.publish_summary(counts, finished=False)
+
+    def _run_trial(self, trial: int) -> tuple[TrialReport, StandLost | Interrupted | None]:
+        """Returns the result, and what makes it the last one."""
+        course = _Course()
+        end: StandLost | Interrupted | None = None
+        outcome, distance, reason = Outcome.ABORTED, float("nan"), ""
+        try:
+            self._conduct(trial, course)
+            verdict = self._judge.judge()
+            distance = verdict.distance
+            outcome = Outcome.SUCCESS if verdict.success else Outcome.FAILURE
+        except (TrialAborted, JudgeError) as error:
+            reason = str(error)
+        except StandLost as error:
+            reason, end = str(error), error
+        except Interrupted as error:
+            reason, end = "interrupted by a person", error
+        if course.active:
+            # The policy may be dead or latched by now; the stop is asked for all the same.
+            with contextlib.suppress(TrialAborted, StandLost, Interrupted):
+                self._stand.deactivate()
+        return self._conclude(trial, course, outcome, distance, reason), end
+
+    def _conduct(self, trial: int, course: _Course) -> None:
+        """Everything up to the moment of judgement."""
+        stand, rules, identity = self._stand, self._rules, self._identity
+        stand.prepare_policy()
+        layout = stand.reset(identity.task, identity.seed, trial)
+        if self._judge.already_solved():
+            raise TrialAborted(
+                "the success rule holds already at the start: the reset did not place the objects"
+            )
+        if rules.record:
+            folder = self._results.bag_folder(trial)
+            stand.start_recording(folder, self._custom_data(trial))
+            course.recording = str(folder)
+        stand.announce(trial, layout)
+        course.active = True
+        stand.activate()
+        course.started = course.ended = stand.now()
+        while not course.steps or course.steps[-1].step + 1 < identity.episode_steps:
+            timeout = rules.step_timeout if course.steps else rules.first_step_timeout
+            course.steps.append(stand.next_step(timeout))
+            course.ended = stand.now()
+        stand.deactivate()
+        course.active = False
+        stand.settle(rules.settle_time)
+
+    def _conclude(
+        self, trial: int, course: _Course, outcome: Outcome, distance: float, reason: str
+    ) -> TrialReport:
+        steps = course.steps
+        note = ""
+        taken = steps[-1].step + 1 if steps else 0
+        if course.recording:
+            try:
+                note = self._stand.stop_recording(
+                    {
+                        "outcome": str(outcome),
+                        "steps": str(taken),
+                        "final_distance": f"{distance:.6f}",
+                        "reason": reason,
+                    }
+                )
+            except (TrialAborted, StandLost, Interrupted) as error:
+                # A trial without its record is not a judged trial.
+                outcome = Outcome.ABORTED
+                reason = "; ".join(filter(None, (reason, str(error) or "interrupted")))
+        return TrialReport(
+            trial=trial,
+            outcome=outcome,
+            reason=reason,
+            final_distance=distance,
+            steps=taken,
+            duration=course.ended - course.started if steps else float("nan"),
+            mean_surprise=sum(s.surprise for s in steps) / len(steps) if steps else float("nan"),
+            p99_latency=percentile([s.latency for s in steps], 99),
+            judge="" if outcome is Outcome.ABORTED else self._judge.name,
+            bag=course.recording,
+            note=note,
+        )
+
+    def _custom_data(self, trial: int) -> dict[str, str]:
+        identity = self._identity
+        return {
+            "task": identity.task,
+            "trial": str(trial),
+            "trials": str(identity.trials),
+            "seed": str(identity.seed),
+            "checkpoint": identity.checkpoint,
+            "episode_steps": str(identity.episode_steps),
+            **self._rules.custom_data,
+        }
