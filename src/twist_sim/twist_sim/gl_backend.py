@@ -58,8 +58,6 @@ def select_backend() -> str:
         failure = probe(backend)
         if failure is None:
             os.environ["MUJOCO_GL"] = backend
-            # Software rendering of small pictures is slower with helper threads than without.
-            os.environ.setdefault("LP_NUM_THREADS", "0")
             return backend
         _LOG.info("GL backend %s does not work: %s", backend, failure)
         failures.append(f"{backend}: {failure}")
@@ -90,7 +88,7 @@ def probe(backend: str, timeout: float = PROBE_TIMEOUT) -> str | None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"no answer within {timeout:.0f} s"
+        return f"no answer within {timeout:g} s"
     except OSError as error:
         return str(error)
     if result.returncode == 0:
@@ -110,6 +108,8 @@ def make_context(width: int, height: int) -> Any:
         RenderError: the context cannot be made.
     """
     backend = select_backend()
+    # Mesa's software renderer would start a thread per core, which small pictures do not repay.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     try:
         # Not mujoco.GLContext: it was bound to a backend when mujoco was first imported.
         if backend == "egl":

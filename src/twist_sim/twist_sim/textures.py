@@ -13,6 +13,7 @@ Arrays: textures are (S, S, 3) uint8 RGB, fields (S, S) float32 in [0, 1].
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,6 +99,7 @@ def rgb_to_hsv(rgb: NDArray[np.floating] | tuple[float, ...]) -> tuple[float, fl
     return float(hue), float(saturation), float(value)
 
 
+@functools.cache
 def build_texture_bank(
     split: Split, *, count: int, size: int, seed: int, folder: Path | None = None
 ) -> TextureBank:
@@ -128,6 +130,7 @@ def build_texture_bank(
     return TextureBank(np.stack(pixels), tuple(labels))
 
 
+@functools.cache
 def object_texture_bank(*, count: int, size: int, seed: int) -> TextureBank:
     """Bright grey textures for cube, goal and peg: printed on a colour, they keep its hue."""
     pixels = []
