@@ -318,7 +318,7 @@ class PandaScene:
         )
         self.data.qvel[7:13] = 0.0
         self.data.mocap_pos[self._goal] = layout.goal_position
-        mujoco.mj_kinematics(self.model, self.data)
+        self._update_poses()
 
     def apply_target(self, tool_target: ArrayLike) -> None:
         """Moves the tool tip towards a target for one control period, orientation held.
@@ -379,7 +379,7 @@ class PandaScene:
         self.data.mocap_pos[self._goal, :2] = values[14:]
         self._joint_targets = values[:7].copy()
         self.data.ctrl[:] = self._joint_targets
-        mujoco.mj_kinematics(self.model, self.data)
+        self._update_poses()
 
     def snapshot(self) -> SceneSnapshot:
         """Everything needed to continue exactly from here; `restore` is its inverse."""
@@ -395,14 +395,19 @@ class PandaScene:
             self.model, self.data, snapshot.physics, mujoco.mjtState.mjSTATE_INTEGRATION
         )
         self._joint_targets = snapshot.joint_targets.copy()
-        mujoco.mj_kinematics(self.model, self.data)
+        self._update_poses()
 
     def _go_home(self) -> None:
         self.data.qpos[self._arm] = self.home_joints
         self.data.qvel[:7] = 0.0
         self._joint_targets = self.home_joints.copy()
         self.data.ctrl[:] = self.home_joints
+        self._update_poses()
+
+    def _update_poses(self) -> None:
+        """Brings everything that is drawn or measured in line with the configuration."""
         mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
 
     def _set_dynamics(self, dynamics: ObjectDynamics) -> None:
         self._dynamics = dynamics
