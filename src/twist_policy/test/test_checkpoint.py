@@ -322,6 +322,41 @@ def test_a_student_of_another_crop_is_refused(folder: Path, contract: PolicyCont
         load_checkpoint(folder)
 
 
+class ShiftedStudent(nn.Module):
+    """Computes the same h, but other latents or another surprise."""
+
+    def __init__(self, contract: PolicyContract, classes: int, nats: float) -> None:
+        super().__init__()
+        self.student = SyntheticStudent(contract)
+        self.classes, self.nats = classes, nats
+
+    @torch.jit.export
+    def initial(self, batch: int) -> tuple[Tensor, Tensor]:
+        return self.student.initial(batch)
+
+    @torch.jit.export
+    def imagine(self, action: Tensor, h: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.student.imagine(action, h, z)
+
+    def forward(
+        self, frame: Tensor, ee_position: Tensor, previous_action: Tensor, h: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        h, z, surprise = self.student(frame, ee_position, previous_action, h, z)
+        return h, z.roll(self.classes, 1), surprise + self.nats
+
+
+@pytest.mark.parametrize(
+    ("classes", "nats", "message"),
+    [(1, 0.0, r"z differs .* in \d+ numbers"), (0, 0.5, r"surprise differs .* by up to 0\.5")],
+)
+def test_other_latents_or_another_surprise_are_refused(
+    folder: Path, contract: PolicyContract, classes: int, nats: float, message: str
+) -> None:
+    replace(folder, "student.ts", ShiftedStudent(contract, classes, nats))
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
 def test_rounding_differences_between_processors_are_accepted(
     folder: Path, contract: PolicyContract
 ) -> None:

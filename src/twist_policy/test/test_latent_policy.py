@@ -12,7 +12,7 @@ from twist_policy.action_gate import ActionGate
 from twist_policy.checkpoint import Checkpoint, load_checkpoint
 from twist_policy.contract import PolicyContract
 from twist_policy.latent_policy import LatentPolicy, PolicyError
-from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
+from twist_policy.synthetic_checkpoint import SyntheticActor, write_synthetic_checkpoint
 
 POSITION = (0.45, 0.0, 0.05)
 
@@ -110,6 +110,15 @@ def test_imagination_follows_the_actor(policy: LatentPolicy, frame: NDArray[np.u
     assert policy.imagine(0).shape == (0, policy.contract.state_size)
 
 
+def test_imagined_actions_are_bounded_as_the_gate_bounds_them(
+    checkpoint: Checkpoint, frame: NDArray[np.uint8]
+) -> None:
+    greedy = LatentPolicy(dataclasses.replace(checkpoint, actor=SyntheticActor([1.0, 1.0, 1.0])))
+    greedy.step(frame, POSITION)
+    # 2 cm along the diagonal; the synthetic belief shows its x.
+    np.testing.assert_allclose(greedy.imagine(2)[:, 0], 0.5 + 0.02 / np.sqrt(3), atol=1e-6)
+
+
 def test_the_same_inputs_give_the_same_outputs(
     checkpoint: Checkpoint, frame: NDArray[np.uint8]
 ) -> None:
@@ -181,6 +190,7 @@ def test_a_module_that_raises_is_a_policy_error(
         policy.imagine(2)
 
 
+@pytest.mark.filterwarnings("error")
 def test_read_only_and_strided_frames_are_taken(
     policy: LatentPolicy, frame: NDArray[np.uint8]
 ) -> None:
