@@ -14,8 +14,8 @@ from twist_sim.appearance import (
     AppearanceSampler,
     nominal_appearance,
 )
+from twist_sim.colours import rgb_to_hsv
 from twist_sim.task_card import TaskCard, load_task_card
-from twist_sim.textures import rgb_to_hsv
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from twist_sim.colours import limit_saturation, saturation_cap
+from twist_sim.texture_families import FAMILIES, Split
 from twist_sim.textures import (
-    FAMILIES,
-    Split,
     TextureError,
     build_texture_bank,
-    limit_saturation,
     load_texture_folder,
     object_texture_bank,
-    saturation_cap,
 )
 
 

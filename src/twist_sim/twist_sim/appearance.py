@@ -9,27 +9,33 @@ Frames: directions in the base frame (z up), camera jitter in the camera's optic
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from twist_sim.appearance_ranges import AppearanceError, AppearanceRanges
 from twist_sim.camera_effects import CameraEffects
+from twist_sim.colours import draw_surface_colour, hsv_to_rgb
 from twist_sim.task_card import TaskCard
-from twist_sim.textures import (
-    Split,
-    build_texture_bank,
-    draw_surface_colour,
-    hsv_to_rgb,
-    object_texture_bank,
-)
+from twist_sim.texture_families import Split
+from twist_sim.textures import TextureBank, build_texture_bank, object_texture_bank
+
+__all__ = [
+    "Appearance",
+    "AppearanceError",
+    "AppearanceRanges",
+    "AppearanceSampler",
+    "CameraJitter",
+    "Lighting",
+    "Surface",
+    "nominal_appearance",
+]
 
 Vector3 = tuple[float, float, float]
-Range = tuple[float, float]
 
 ROBOT_TONES = 16
 """How many robot geoms get a brightness of their own; further ones reuse them in turn."""
@@ -37,10 +43,6 @@ ROBOT_TONES = 16
 _TEXTURE_SEED = 20210
 _TRAIN_TEXTURES, _HELD_OUT_TEXTURES, _OBJECT_TEXTURES = 440, 140, 24
 _TEXTURE_SIZE = 128
-
-
-class AppearanceError(ValueError):
-    """Randomisation ranges are malformed."""
 
 
 @dataclass(frozen=True)
@@ -118,105 +120,6 @@ class Appearance:
     effects: CameraEffects
 
 
-@dataclass(frozen=True)
-class AppearanceRanges:
-    """Ranges that looks are drawn from, uniformly; angles in degrees, lengths in metres.
-
-    Attributes:
-        brightness: light on a horizontal surface, 1 shows a white table just white.
-        ambient_share, fill_share: parts of the brightness that come from those lights.
-        light_elevation: of the key light above the horizon.
-        light_tint: largest relative deviation of a light's colour channels.
-        camera_translation: largest camera offset along each axis.
-        camera_rotation: largest camera rotation about each axis.
-        focal_scale: factor on the focal length.
-        exposure, gamma: of the camera.
-        white_balance: largest relative deviation of a channel's gain.
-        blur: full-frame pixels.
-        noise, blotch: 8-bit counts.
-        goal_hue: largest distance of the goal's hue from red.
-        goal_saturation, goal_value: of the goal's colour.
-        cube_hue: hue of the cube.
-        cube_saturation, cube_value: of the cube's colour.
-        texture_repeat: tiles per metre on table, floor and robot.
-        table_margin: largest margins of the table, see `Appearance`; half of the tables have none.
-    """
-
-    brightness: Range = (0.8, 1.15)
-    ambient_share: Range = (0.3, 0.6)
-    fill_share: Range = (0.05, 0.2)
-    light_elevation: Range = (35.0, 88.0)
-    light_tint: float = 0.06
-    camera_translation: float = 0.015
-    camera_rotation: float = 1.0
-    focal_scale: Range = (0.985, 1.015)
-    exposure: Range = (0.8, 1.2)
-    gamma: Range = (0.85, 1.2)
-    white_balance: float = 0.1
-    blur: Range = (0.0, 2.5)
-    noise: Range = (0.0, 10.0)
-    blotch: Range = (0.0, 2.5)
-    goal_hue: float = 8.0
-    goal_saturation: Range = (0.75, 1.0)
-    goal_value: Range = (0.5, 1.0)
-    cube_hue: Range = (195.0, 255.0)
-    cube_saturation: Range = (0.6, 1.0)
-    cube_value: Range = (0.4, 1.0)
-    texture_repeat: Range = (0.8, 4.0)
-    table_margin: tuple[float, float, float, float] = (0.55, 0.2, 0.28, 0.28)
-
-    def __post_init__(self) -> None:
-        for name, value in dataclasses.asdict(self).items():
-            numbers = value if isinstance(value, tuple) else (value,)
-            if not all(math.isfinite(n) and n >= 0 for n in numbers):
-                raise AppearanceError(f"randomisation.{name} must be finite and >= 0, is {value}")
-            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
-                raise AppearanceError(
-                    f"randomisation.{name} must be [smallest, largest], found {list(value)}"
-                )
-        nearest = min(
-            (low - high) % 360.0
-            for low, high in (
-                (self.cube_hue[0], self.goal_hue),
-                (-self.goal_hue, self.cube_hue[1]),
-            )
-        )
-        if nearest < 60.0:
-            raise AppearanceError(
-                f"cube_hue {list(self.cube_hue)} comes within {nearest:.0f} degrees of the goal's "
-                f"red (0 +- {self.goal_hue}); keep 60 or more, hue tells cube and goal apart"
-            )
-
-    @classmethod
-    def from_mapping(cls, data: Mapping[str, Any]) -> AppearanceRanges:
-        """Ranges from the ``randomisation`` section of a task card; missing keys keep defaults.
-
-        Raises:
-            AppearanceError: an unknown key, or a value of the wrong shape.
-        """
-        known = {f.name: f for f in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - set(known))
-        if unknown:
-            raise AppearanceError(
-                f"randomisation: unknown keys {unknown}; known are {sorted(known)}"
-            )
-        values: dict[str, Any] = {}
-        for name, value in data.items():
-            default = known[name].default
-            wanted = len(default) if isinstance(default, tuple) else 1
-            numbers = value if isinstance(value, (list, tuple)) else [value]
-            good = len(numbers) == wanted and all(
-                isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers
-            )
-            if not good:
-                raise AppearanceError(
-                    f"randomisation.{name}: expected "
-                    f"{'a number' if wanted == 1 else f'{wanted} numbers'}, found {value!r}"
-                )
-            values[name] = float(numbers[0]) if wanted == 1 else tuple(float(n) for n in numbers)
-        return cls(**values)
-
-
 def nominal_appearance() -> Appearance:
     """The undisturbed look: grey table, white robot, blue cube, red goal, an ideal camera."""
     return Appearance(
@@ -270,16 +173,8 @@ class AppearanceSampler:
         self.split = split
         self.seed = seed
         self.ranges = AppearanceRanges.from_mapping(card.randomisation)
-        self.textures = build_texture_bank(
-            split,
-            count=_TRAIN_TEXTURES if split == "train" else _HELD_OUT_TEXTURES,
-            size=_TEXTURE_SIZE,
-            seed=_TEXTURE_SEED,
-            folder=textures_folder if split == "train" else None,
-        )
-        self.object_textures = object_texture_bank(
-            count=_OBJECT_TEXTURES, size=_TEXTURE_SIZE // 2, seed=_TEXTURE_SEED
-        )
+        self.textures = _textures(split, textures_folder if split == "train" else None)
+        self.object_textures = _object_textures()
         self._rng = np.random.default_rng([seed, _SALT[split]])
 
     def draw(self, keep_camera: CameraJitter | None = None) -> Appearance:
@@ -402,6 +297,20 @@ class AppearanceSampler:
 
 
 _SALT: dict[Split, int] = {"train": 11, "held_out": 12}
+
+
+# Shared by the samplers of a process: evaluations make one for every few trials.
+@functools.cache
+def _textures(split: Split, folder: Path | None) -> TextureBank:
+    count = _TRAIN_TEXTURES if split == "train" else _HELD_OUT_TEXTURES
+    return build_texture_bank(
+        split, count=count, size=_TEXTURE_SIZE, seed=_TEXTURE_SEED, folder=folder
+    )
+
+
+@functools.cache
+def _object_textures() -> TextureBank:
+    return object_texture_bank(count=_OBJECT_TEXTURES, size=_TEXTURE_SIZE // 2, seed=_TEXTURE_SEED)
 
 
 def _coin(rng: np.random.Generator) -> bool:
