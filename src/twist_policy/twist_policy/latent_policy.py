@@ -42,6 +42,7 @@ class LatentPolicy:
     since the last one means that nothing was commanded: the previous action is zero.
 
     A step that raises leaves the latent state as it was, and so do `imagine` and `warm_up`.
+    Not thread-safe: call it from one thread, or one mutually exclusive callback group.
 
     Args:
         checkpoint: verified modules and their contract.
