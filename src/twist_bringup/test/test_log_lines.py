@@ -30,14 +30,16 @@ def test_only_news_reach_the_terminal_and_everything_the_files(tmp_path: Path) -
         (NODE, "[WARN] [1.0] [node]: look"),
         (NODE, "  and more of it"),
         (NODE, "[INFO] [1.1] [node]: quiet again"),
-        (TRIALS, "[INFO] [1.2] [trial_runner]: trial 1 of 5: success"),
+        (TRIALS, "[INFO] [1.2] [trial_runner]: trial 1 of 5"),
+        (TRIALS, "success"),
         (NODE, "Traceback (most recent call last):"),
         (NODE, "ValueError: x"),
     ]
     assert shown(tmp_path, lines) == [
         "node         | WARN: look",
         "node         |   and more of it",
-        "trial_runner | trial 1 of 5: success",
+        "trial_runner | trial 1 of 5",
+        "trial_runner | success",
         "node         | Traceback (most recent call last):",
         "node         | ValueError: x",
     ]

@@ -51,7 +51,7 @@ def run(checkpoint: Path, tmp_path: Path, *words: str) -> int:
     return run_stack.main([*fixed, *words])
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (5, 1)])
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (5, 1)])
 def test_the_exit_code_tells_whether_the_trials_are_complete(
     fake_graph: dict[str, str], checkpoint: Path, tmp_path: Path, code: int, expected: int
 ) -> None:
@@ -114,6 +114,7 @@ def test_the_command_line_carries_name_parameters_and_remappings(tmp_path: Path)
         (["camera:=bag"], "bag:=<folder"),
         (["camera:=bag", "bag:=/nowhere"], "no metadata.yaml"),
         (["robot:=panda"], "not installed"),
+        (["params_file:=/nowhere.yaml"], "cannot be read"),
         (["speed:=9"], "unknown argument 'speed'"),
     ],
 )

@@ -75,6 +75,8 @@ def _declare(argument: Argument, defaults: StackOptions | None) -> DeclareLaunch
 def _node(process: Process) -> Node:
     tree = process.parameter_tree()
     parameters = [str(_parameter_file(process.name, tree))] if tree else []
+    if process.params_file:
+        parameters.append(process.params_file)
     on_exit = None
     if process.finishes:
         on_exit = [Shutdown(reason=f"{process.name} has finished")]

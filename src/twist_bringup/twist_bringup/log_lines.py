@@ -25,9 +25,9 @@ _TAIL = 20
 class LogLines:
     """Writes every line to ``<folder>/<process>.log`` and the news to the terminal.
 
-    News are warnings and errors of every process, with the lines that belong to them, and the
-    info lines of processes that report progress. A line on the terminal begins with the process's
-    name, coloured on a terminal and plain elsewhere.
+    News are warnings and errors of every process, with the lines that belong to them, and all
+    but the debug lines of processes that report progress. A line on the terminal begins with the
+    process's name, coloured on a terminal and plain elsewhere.
 
     Args:
         processes: those whose lines will come.
@@ -73,7 +73,7 @@ class LogLines:
             news = news or (process.progress and severity == "INFO")
             shown = text if severity == "INFO" else f"{severity}: {text}"
         else:
-            news = self._showing[name] or line.startswith(_TRACEBACK)
+            news = process.progress or self._showing[name] or line.startswith(_TRACEBACK)
             shown = line
         self._showing[name] = news
         self._keep(name, line)

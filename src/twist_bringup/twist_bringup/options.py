@@ -78,7 +78,18 @@ class StackOptions:
         "What the policy node sends to Servo: pose targets or twists (delta commands).",
         choices=("pose", "twist"),
     )
+    appearance: str = _option(
+        "held_out",
+        "What the twin looks like: held_out (looks never trained on), train, or nominal.",
+        choices=("held_out", "train", "nominal"),
+    )
     bag: str = _option("", "Recorded bag whose images camera:=bag plays in a loop.")
+    params_file: str = _option(
+        "", "ROS parameter file for the nodes, by node name; wins over the graph's own values."
+    )
+    resume: bool = _option(
+        False, "Go on with the evaluation in `output`: run only the trials that have no result."
+    )
     episode_steps: int = _option(
         0, "Policy steps of one trial; 0: as many as the checkpoint's contract says.", minimum=0
     )

@@ -9,6 +9,8 @@ import shutil
 import socket
 from pathlib import Path
 
+import yaml
+
 from twist_bringup.stack import Stack
 
 BYTES_PER_TRIAL = 80_000_000
@@ -24,8 +26,11 @@ def problems(stack: Stack) -> list[str]:
     found = [
         _task_problem(options.task),
         _checkpoint_problem(Path(options.checkpoint), options.task),
-        _output_problem(Path(options.output), options.trials if options.record else 0),
+        _output_problem(
+            Path(options.output), options.trials if options.record else 0, resume=options.resume
+        ),
         _bag_problem(options.bag),
+        _params_problem(options.params_file),
     ]
     if options.robot == "sim":
         found.append(_gl_problem())
@@ -62,15 +67,18 @@ def _checkpoint_problem(folder: Path, task: str) -> str:
     return ""
 
 
-def _output_problem(output: Path, recorded_trials: int) -> str:
+def _output_problem(output: Path, recorded_trials: int, *, resume: bool) -> str:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"cannot make the output folder {output}: {error}; give output:=<folder>"
     if not os.access(output, os.W_OK | os.X_OK):
         return f"the output folder {output} is not writable; give output:=<folder>"
-    if any(output.glob("trial_*")):
-        return f"{output} already holds recorded trials; give another output:=<folder>"
+    if not resume and any(output.glob("trial_*")):
+        return (
+            f"{output} already holds recorded trials; give another output:=<folder>, or "
+            "resume:=true to go on with them"
+        )
     free = shutil.disk_usage(output).free
     needed = BYTES_TO_SPARE + recorded_trials * BYTES_PER_TRIAL
     if free < needed:
@@ -85,6 +93,19 @@ def _output_problem(output: Path, recorded_trials: int) -> str:
 def _bag_problem(bag: str) -> str:
     if bag and not (Path(bag) / "metadata.yaml").is_file():
         return f"{bag} is no bag: it has no metadata.yaml; give the folder, not the .mcap file"
+    return ""
+
+
+def _params_problem(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        return f"params_file:={path} cannot be read: {error}"
+    nodes = data.values() if isinstance(data, dict) else [None]
+    if not all(isinstance(node, dict) and "ros__parameters" in node for node in nodes):
+        return f"params_file:={path} must hold `<node>: {{ros__parameters: {{...}}}}` for each node"
     return ""
 
 

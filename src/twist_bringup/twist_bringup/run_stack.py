@@ -108,6 +108,8 @@ def command_line(process: Process, parameters: Path) -> list[str]:
         text = yaml.safe_dump({"/**": {"ros__parameters": tree}}, sort_keys=False)
         path.write_text(text, encoding="utf-8")
         words += ["--params-file", str(path)]
+    if process.params_file:
+        words += ["--params-file", process.params_file]
     for source, target in process.remappings:
         words += ["-r", f"{source}:={target}"]
     return words
@@ -163,8 +165,8 @@ def exit_code(ending: Ending) -> int:
     """The runner's exit code for the way a run ended."""
     if ending.cause is Cause.SIGNALLED:
         return EXIT_SIGNAL + ending.code
-    if ending.cause is Cause.FINISHED and ending.code == 0:
-        return EXIT_COMPLETE
+    if ending.cause is Cause.FINISHED and ending.code in (EXIT_COMPLETE, EXIT_USAGE):
+        return ending.code
     return EXIT_FAILED
 
 

@@ -26,6 +26,7 @@ ParameterValue = bool | int | float | str | tuple[bool | int | float | str, ...]
 
 JOINT_STATES, EE_POSE = "joint_states", "ee_pose"
 JOINT_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
+CAMERA_TOPICS = ("camera/camera/color/image_raw", "camera/camera/color/camera_info")
 """Relative names in the nodes' code; a robot profile says what they are in the graph."""
 
 
@@ -46,6 +47,7 @@ class Process:
         namespace: namespace of the node.
         parameters: (name, value) pairs; they win over `parameter_file`.
         parameter_file: file under ``config`` with a mapping of parameters, or empty.
+        params_file: ROS parameter file of the user's, which wins over everything else, or empty.
         moveit_config: MoveIt configuration package whose robot description, semantics, kinematics
             and joint limits are parameters of the node as well; empty for none.
         remappings: (name in the code, name in the graph) pairs.
@@ -66,6 +68,7 @@ class Process:
     namespace: str = ""
     parameters: tuple[tuple[str, ParameterValue], ...] = ()
     parameter_file: str = ""
+    params_file: str = ""
     moveit_config: str = ""
     remappings: tuple[tuple[str, str], ...] = ()
     lifecycle: bool = False
@@ -144,7 +147,8 @@ def complete(options: StackOptions, now: datetime | None = None) -> StackOptions
         options,
         checkpoint=str(checkpoint.expanduser().absolute()),
         output=str(output.expanduser().absolute()),
-        bag=str(Path(options.bag).expanduser().absolute()) if options.bag else "",
+        bag=_absolute(options.bag),
+        params_file=_absolute(options.params_file),
     )
 
 
@@ -182,6 +186,8 @@ def describe(options: StackOptions) -> Stack:
         processes.append(_recorder(profile))
     if options.trials and options.robot == "sim":
         processes.append(_trial_runner(options))
+    if options.params_file:
+        processes = [dataclasses.replace(p, params_file=options.params_file) for p in processes]
     return Stack(options, tuple(processes), tuple(packages))
 
 
@@ -213,6 +219,12 @@ def _robot_topics(profile: RobotProfile) -> tuple[tuple[str, str], ...]:
 
 
 def _robot_twin(options: StackOptions, profile: RobotProfile) -> Process:
+    remappings = _robot_topics(profile)
+    rate = 30.0
+    if options.camera_source != "sim":
+        # Another camera feeds the policy; the twin's view stays there to look at.
+        rate = 10.0
+        remappings += tuple((name, f"/robot_twin/{name}") for name in CAMERA_TOPICS)
     return Process(
         name="robot_twin",
         package="twist_sim",
@@ -220,9 +232,11 @@ def _robot_twin(options: StackOptions, profile: RobotProfile) -> Process:
         module="twist_sim.ros.robot_twin",
         parameters=(
             ("task", options.task),
-            ("camera", options.camera_source == "sim"),
+            ("appearance", options.appearance),
+            ("seed", options.seed),
+            ("camera_rate", rate),
         ),
-        remappings=_robot_topics(profile),
+        remappings=remappings,
         stop_stage=3,
     )
 
@@ -294,8 +308,9 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
             ("checkpoint", options.checkpoint),
             ("task", options.task),
             ("command_mode", options.command_mode),
+            ("base_frame", profile.base_frame),
         ),
-        remappings=_robot_topics(profile),
+        remappings=(("image_raw", f"/{CAMERA_TOPICS[0]}"), *_robot_topics(profile)),
         lifecycle=True,
         stop_stage=1,
     )
@@ -327,12 +342,17 @@ def _trial_runner(options: StackOptions) -> Process:
             ("output", options.output),
             ("checkpoint", options.checkpoint),
             ("episode_steps", options.episode_steps),
+            ("resume", options.resume),
         ),
         finishes=True,
         progress=True,
         stop_stage=0,
         stop_grace=10.0,
     )
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else ""
 
 
 def _shipped(task: str) -> Path:

@@ -1,0 +1,34 @@
+"""The promises of ``launch/test_block_push.launch_test.py``, kept by the runner's graph."""
+
+from __future__ import annotations
+
+import pytest
+from graph_promises import (
+    GraphProbe,
+    activated_policy_sends_bounded_commands,
+    camera_fault_stops_the_arm_for_good,
+    no_command_before_activation,
+)
+
+from conftest import StartGraph
+from twist_sim.task_card import load_task_card
+
+pytestmark = [pytest.mark.realtime, pytest.mark.slow]
+
+
+@pytest.mark.timeout(180)
+def test_the_graph_moves_only_when_told_within_bounds_and_stops_for_good(
+    start_graph: StartGraph,
+) -> None:
+    graph = start_graph("camera:=mock", "trials:=0", "record:=false")
+    contract = load_task_card("block_push").contract(observes_ee_position=True)
+    with GraphProbe(graph.domain_id) as probe:
+        no_command_before_activation(probe)
+        for fault in ("drop", "freeze", "wrong_encoding"):
+            activated_policy_sends_bounded_commands(probe, contract)
+            camera_fault_stops_the_arm_for_good(probe, fault)
+        graph.interrupt()
+        assert graph.wait() == 130
+    assert "died" not in graph.terminal()
+    assert "while stopping" not in graph.terminal()
+    assert "SIGTERM" not in graph.terminal()
