@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+
 from twist_sim.ros.cartesian import (
     approach_speed,
     clamp_norm,

@@ -1,4 +1,5 @@
 import pytest
+
 from twist_sim.ros.real_time_loop import NANOSECONDS, RealTimePacer
 
 START = 1_700_000_000 * NANOSECONDS

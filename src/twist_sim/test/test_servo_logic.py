@@ -1,16 +1,15 @@
 import numpy as np
 import pytest
+
 from twist_sim.ros.cartesian import rotation_error
-from twist_sim.ros.servo_logic import (
+from twist_sim.ros.servo_interface import (
     CommandRejected,
     CommandType,
-    JointLimits,
     PoseCommand,
-    ServoConfig,
-    ServoLogic,
     StatusCode,
     TwistCommand,
 )
+from twist_sim.ros.servo_logic import JointLimits, ServoConfig, ServoLogic
 
 PERIOD = 0.01
 FRAME = "panda_link0"
@@ -41,7 +40,8 @@ LIMITS = JointLimits(
 
 
 def make(kind=CommandType.POSE, kinematics=None, start=None, **config):
-    logic = ServoLogic(ServoConfig(**config), kinematics or Gantry(), LIMITS)
+    settled = {"linear_scale": 0.4, "acceleration_scale": 1.0, "joint_limit_margin": 0.1}
+    logic = ServoLogic(ServoConfig(**(settled | config)), kinematics or Gantry(), LIMITS)
     if kind is not None:
         assert logic.switch_command_type(kind)
     logic.update_joint_state(np.zeros(6) if start is None else np.asarray(start, float))

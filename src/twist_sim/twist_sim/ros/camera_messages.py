@@ -8,6 +8,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
+
 from twist_policy.contract import CameraModel
 
 OPTICAL_FRAME = "camera_color_optical_frame"
@@ -27,13 +28,14 @@ class ImageComposer:
     """
 
     def __init__(self, width: int, height: int) -> None:
-        buffer = array("B", bytes(width * height * 3))
-        self._pixels = np.frombuffer(buffer, dtype=np.uint8).reshape(height, width, 3)
         self._message = Image(
             height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width
         )
         self._message.header.frame_id = OPTICAL_FRAME
-        self._message.data = buffer
+        self._message.data = array("B", bytes(width * height * 3))
+        # The message may have copied the array: what counts is the memory that it holds now.
+        pixels = np.frombuffer(self._message.data, dtype=np.uint8)
+        self._pixels = pixels.reshape(height, width, 3)
 
     def compose(self, frame: NDArray[np.uint8], stamp: int) -> Image:
         """The message for a (H, W, 3) RGB frame; valid until the next call."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,12 +48,15 @@ class CameraWorker:
 
     Args:
         open_camera: called once in the camera's thread (GL contexts belong to threads); returns
-            the function that renders (render_state, appearance) into a (H, W, 3) uint8 frame.
+            a context manager whose value renders (render_state, appearance) into a (H, W, 3)
+            uint8 frame; it is left in the same thread.
         deliver: called in the camera's thread with each frame and its stamp.
     """
 
     def __init__(
-        self, open_camera: Callable[[], TakePicture], deliver: Callable[[Frame, int], None]
+        self,
+        open_camera: Callable[[], AbstractContextManager[TakePicture]],
+        deliver: Callable[[Frame, int], None],
     ) -> None:
         self._open_camera = open_camera
         self._deliver = deliver
@@ -102,12 +106,12 @@ class CameraWorker:
 
     def _run(self) -> None:
         try:
-            take_picture = self._open_camera()
-            self._opened.set()
-            while (request := self._next()) is not None:
-                frame = take_picture(request.render_state, request.appearance)
-                self._deliver(frame, request.stamp)
-                request.delivered.set()
+            with self._open_camera() as take_picture:
+                self._opened.set()
+                while (request := self._next()) is not None:
+                    frame = take_picture(request.render_state, request.appearance)
+                    self._deliver(frame, request.stamp)
+                    request.delivered.set()
         except Exception as error:
             # Whatever it was, the node's thread has to learn of it and end the process.
             self._failure = error

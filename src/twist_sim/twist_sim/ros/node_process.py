@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+_LONGEST_WAIT = 0.2
+"""Seconds after which a signal is noticed even when no callback runs."""
 
 
 class FatalNodeError(RuntimeError):
     """The node cannot go on; the process ends with exit code 1 and this message."""
 
 
-def run_node(
-    name: str, create: Callable[[], Node], arguments: Sequence[str] | None = None
-) -> int:
+def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
     """Creates a node, spins it until it is told to stop, and returns the process exit code.
+
+    SIGINT and SIGTERM let the callback in progress finish before anything is taken down, so that
+    no publisher is used after its end.
 
     Args:
         name: for log lines before the node exists.
@@ -28,17 +35,24 @@ def run_node(
     Returns:
         0 after SIGINT or SIGTERM, 1 when the node cannot start or cannot go on.
     """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     node: Node | None = None
     try:
-        rclpy.init(args=list(arguments) if arguments is not None else sys.argv)
+        rclpy.init(
+            args=list(arguments) if arguments is not None else sys.argv,
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
         try:
             node = create()
         except (RuntimeError, ValueError, OSError) as error:
             # The project's errors say cause and cure; a traceback would hide that.
             raise FatalNodeError(str(error)) from error
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=_LONGEST_WAIT)
     except FatalNodeError as error:
         (node.get_logger() if node is not None else get_logger(name)).fatal(str(error))
         return 1

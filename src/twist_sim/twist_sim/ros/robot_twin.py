@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,16 +20,15 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory
+
 from twist_msgs.msg import GroundTruth
 from twist_msgs.srv import ResetTrial
-
 from twist_sim.appearance import (
     Appearance,
     AppearanceSampler,
     nominal_appearance,
 )
-from twist_sim.camera_effects import apply_camera_effects
-from twist_sim.layout import Layout, trial_generator
+from twist_sim.layout import Layout
 from twist_sim.panda import ARM_JOINTS
 from twist_sim.rendering import SceneRenderer
 from twist_sim.ros.camera_messages import ImageComposer, camera_info, stamp_message
@@ -76,9 +78,7 @@ class RobotTwin(Node):
         self._card = load_task_card(values["task"])
         self._world = TwinWorld(self._card)
         self._arm = PandaArm(self._card)
-        self._rules = JointCommandRules(
-            ARM_JOINTS, self._arm.limits.lower, self._arm.limits.upper
-        )
+        self._rules = JointCommandRules(ARM_JOINTS, self._arm.limits.lower, self._arm.limits.upper)
         self._looks = _Looks(self._card, values["appearance"])
         self._command_timeout = round(values["command_timeout"] * NANOSECONDS)
         self._last_command = 0
@@ -99,6 +99,7 @@ class RobotTwin(Node):
             newest,
         )
         self.create_service(ResetTrial, "~/reset", self._on_reset)
+        self._pacer = RealTimePacer(self._world.timestep, _MAX_CATCH_UP, self._now())
         self.create_timer(1.0 / _CONTROL_RATE, self._on_control_timer)
         self.create_timer(1.0 / values["camera_rate"], self._on_camera_timer)
         self.get_logger().info(
@@ -128,17 +129,13 @@ class RobotTwin(Node):
 
     # --- camera thread
 
-    def _open_camera(self) -> TakePicture:
+    @contextmanager
+    def _open_camera(self) -> Iterator[TakePicture]:
         cv2.setNumThreads(1)  # one core is the camera's share
-        renderer = SceneRenderer(self._card, self._looks.sampler)
-        self.get_logger().info(f"renderer: {renderer.gl_renderer}")
         noise = np.random.default_rng()
-
-        def take_picture(state: np.ndarray, appearance: Appearance) -> Frame:
-            frame = renderer.render_frame(state, appearance)
-            return apply_camera_effects(frame, appearance.effects, noise)
-
-        return take_picture
+        with SceneRenderer(self._card, self._looks.sampler) as renderer:
+            self.get_logger().info(f"renderer: {renderer.gl_renderer}")
+            yield lambda state, appearance: renderer.render_camera_image(state, appearance, noise)
 
     def _deliver_frame(self, frame: Frame, stamp: int) -> None:
         message = self._composer.compose(frame, stamp)
@@ -277,9 +274,7 @@ class _Looks:
 
     def __init__(self, card: TaskCard, split: str) -> None:
         self._nominal = split == "nominal"
-        self.sampler = AppearanceSampler(
-            card, "train" if split == "train" else "held_out"
-        )
+        self.sampler = AppearanceSampler(card, "train" if split == "train" else "held_out")
 
     def for_trial(self, seed: int, trial: int) -> Appearance:
         if self._nominal:
@@ -288,9 +283,17 @@ class _Looks:
         return self.sampler.draw_trial(trial)
 
 
+def _enlarge_shared_memory() -> None:
+    """Makes room for whole images in Fast DDS's shared memory, unless the user has a profile."""
+    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    if not any(os.environ.get(name) for name in variables):
+        for name in variables:  # Fast DDS 3 reads the first, Fast DDS 2 (Jazzy) the second
+            os.environ[name] = str(Path(__file__).with_name("fastdds_large_images.xml"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the ``robot_twin`` executable."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _enlarge_shared_memory()
     return run_node(NODE_NAME, RobotTwin, arguments)
 
 

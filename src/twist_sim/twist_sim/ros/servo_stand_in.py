@@ -8,12 +8,12 @@ Same topics, services, time-outs, status codes and failure modes as ``moveit_ser
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -22,17 +22,16 @@ from twist_sim.ros.cartesian import rotation_from_quaternion
 from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
 from twist_sim.ros.node_process import FatalNodeError, run_node
 from twist_sim.ros.panda_arm import PandaArm
-from twist_sim.ros.servo_logic import (
+from twist_sim.ros.servo_interface import (
     STATUS_MESSAGES,
     CommandRejected,
     CommandType,
     PoseCommand,
-    ServoConfig,
-    ServoLogic,
     ServoTick,
     StatusCode,
     TwistCommand,
 )
+from twist_sim.ros.servo_logic import ServoConfig, ServoLogic
 from twist_sim.ros.servo_messages import ServoCommandType, ServoStatus
 from twist_sim.task_card import load_task_card
 
@@ -115,8 +114,8 @@ PARAMETERS = (
 class ServoStandIn(Node):
     """Takes pose or twist commands for the IK tip and sends joint trajectories."""
 
-    def __init__(self, *, context: object | None = None) -> None:
-        super().__init__(NODE_NAME, context=context)  # type: ignore[arg-type]
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__(NODE_NAME, **node_options)
         values = declare_parameters(self, PARAMETERS)
         self._arm = PandaArm(load_task_card(values["task"]))
         config = ServoConfig(
@@ -137,7 +136,7 @@ class ServoStandIn(Node):
         self._joint_order: tuple[list[str], list[int]] | None = None
 
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(
+        self._joint_states = self.create_subscription(
             JointState, values["moveit_servo.joint_topic"], self._on_joint_state, newest
         )
         self.create_subscription(PoseStamped, "~/pose_target_cmds", self._on_pose, newest)
@@ -146,15 +145,11 @@ class ServoStandIn(Node):
             JointTrajectory, values["moveit_servo.command_out_topic"], 10
         )
         self._statuses = self.create_publisher(ServoStatus, "~/status", 10)
-        self.create_service(
-            ServoCommandType, "~/switch_command_type", self._on_switch_command_type
-        )
+        self.create_service(ServoCommandType, "~/switch_command_type", self._on_switch_command_type)
         self.create_service(SetBool, "~/pause_servo", self._on_pause)
         self.create_timer(config.publish_period, self._on_timer)
-        period = config.publish_period
-        self._time_from_start = Time(nanoseconds=round(period * 1e9)).to_msg()
         self.get_logger().info(
-            f"ready: {1 / period:.0f} Hz, commands count for "
+            f"ready: {1 / config.publish_period:.0f} Hz, commands count for "
             f"{config.incoming_command_timeout} s after their stamp; choose a command type with "
             "~/switch_command_type"
         )
@@ -205,9 +200,7 @@ class ServoStandIn(Node):
         v, w = message.twist.linear, message.twist.angular
         self._accept(
             message.header.frame_id,
-            TwistCommand(
-                _stamp(message), np.array([v.x, v.y, v.z]), np.array([w.x, w.y, w.z])
-            ),
+            TwistCommand(_stamp(message), np.array([v.x, v.y, v.z]), np.array([w.x, w.y, w.z])),
         )
 
     def _accept(self, frame: str, command: PoseCommand | TwistCommand) -> None:
@@ -228,9 +221,7 @@ class ServoStandIn(Node):
             )
         return response
 
-    def _on_pause(
-        self, request: SetBool.Request, response: SetBool.Response
-    ) -> SetBool.Response:
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._logic.set_paused(request.data)
         response.success = True
         response.message = "Servo paused" if request.data else "Servo unpaused"
@@ -242,8 +233,7 @@ class ServoStandIn(Node):
         if now - self._last_joint_state > self._joint_state_timeout:
             raise FatalNodeError(
                 f"no valid joint state for {self._joint_state_timeout} s on "
-                f"{self.resolve_topic_name(str(self.get_parameter('moveit_servo.joint_topic').value))}: "
-                "is the robot running?"
+                f"{self._joint_states.topic_name}: is the robot running?"
             )
         tick = self._logic.tick(now)
         if tick is None:

@@ -47,6 +47,10 @@ class TwinWorld:
     def __init__(self, card: TaskCard) -> None:
         self.card = card
         self._scene = PandaScene(card)
+        # MuJoCo's implicit integrators leave saturated actuators out of their derivative: a stiff
+        # joint that saturates once then chatters between its force limits and never settles.
+        # Ordinary motion stays below the limits, so lifting them changes nothing else.
+        self._scene.model.actuator_forcelimited[:] = 0
         self._flange = int(self._scene.model.body(FLANGE).id)
         self.timestep = card.physics.timestep
         """Physics step, seconds."""
