@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
 from twist_policy.contract import CameraModel, Quaternion, Vector3
 
 

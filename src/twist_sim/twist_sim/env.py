@@ -9,11 +9,11 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import register
 from numpy.typing import NDArray
-from twist_policy.action_gate import ActionGate
 
+from twist_policy.action_gate import ActionGate, GateError
 from twist_sim.layout import draw_dynamics, draw_layout
 from twist_sim.scene import PandaScene
-from twist_sim.task_card import TaskCard, TaskCardError, load_task_card
+from twist_sim.task_card import TaskCard, load_task_card
 
 ENVIRONMENT_ID = "twist/BlockPush-v0"
 
@@ -26,7 +26,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     Observation: the privileged state in SI units, float32, shape (state_size,); names, offsets
     and scales are ``card.contract(...).state``. Action: tool translation in [-1, 1]^3; times the
     card's action bound, metres, it passes the same `ActionGate` as on the robot. Episodes never
-    terminate; they are truncated after `episode_steps`.
+    terminate; they are truncated after `episode_steps`, or earlier when the gate refuses (the arm
+    is held back too far from its target), as the robot would stop.
 
     A reset draws object, goal, mass and friction from (task, seed, trial). ``reset(seed=s)``
     starts at trial 0 of seed s; each further ``reset()`` is the next trial; ``options`` may name
@@ -39,7 +40,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     - ``success``: bool, whether the task's success rule holds now;
     - ``distance``: float, object to goal as the rule counts it, metres;
     - ``ee_position``: float32 (3,), tool tip, metres, base frame;
-    - ``trial`` and ``seed``: int, what the episode was drawn from.
+    - ``trial`` and ``seed``: int, what the episode was drawn from;
+    - ``stopped``: str, why the gate ended the episode, or empty.
 
     Args:
         card: a task card, its name, or the path of its file.
@@ -51,7 +53,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         ValueError: `seed` is negative or `episode_steps` not positive.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as Gymnasium declares it
 
     def __init__(
         self,
@@ -109,17 +111,34 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Moves the tool for one control period.
 
         Raises:
-            GateError: the action is not three finite numbers, or `reset` was not called.
+            ValueError: the action is not three finite numbers.
+            RuntimeError: `reset` was never called.
         """
-        gated = self._gate.step(action, self.scene.tool_position)
-        self.scene.apply_target(gated.target)
+        values = np.asarray(action, dtype=np.float64)
+        if values.shape != self.action_space.shape or not np.isfinite(values).all():
+            raise ValueError(
+                f"an action has {self.contract.action_size} finite numbers in [-1, 1], found "
+                f"{values.tolist()}; check the policy for NaN"
+            )
+        previous = self._gate.target
+        if previous is None:
+            raise RuntimeError("the environment has no episode yet; call reset() before step()")
+        stopped, target, delta = "", previous, np.zeros(3)
+        try:
+            gated = self._gate.step(values, self.scene.tool_position)
+            target, delta = gated.target, gated.delta
+        except GateError as error:
+            stopped = str(error)
+        self.scene.apply_target(target)
         self._step += 1
         state = self.rules.privileged_state(self.scene)
-        truncated = self._step >= self.episode_steps
-        info = self._info(state, gated.delta)
+        truncated = bool(stopped) or self._step >= self.episode_steps
+        info = self._info(state, delta, stopped)
         return state.astype(np.float32), self.rules.reward(state), False, truncated, info
 
-    def _info(self, state: NDArray[np.float64], delta: NDArray[np.float64]) -> dict[str, Any]:
+    def _info(
+        self, state: NDArray[np.float64], delta: NDArray[np.float64], stopped: str = ""
+    ) -> dict[str, Any]:
         return {
             "sim_state": self.scene.get_state().astype(np.float32),
             "executed_action": (delta / self.card.action.bound).astype(np.float32),
@@ -128,10 +147,9 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             "ee_position": self.scene.tool_position.astype(np.float32),
             "trial": self._trial,
             "seed": self._seed,
+            "stopped": stopped,
         }
 
 
-__all__ = ["ENVIRONMENT_ID", "TaskCardError", "TaskEnv"]
-
 if ENVIRONMENT_ID not in gymnasium.registry:
-    register(id=ENVIRONMENT_ID, entry_point=TaskEnv, kwargs={"card": "block_push"})
+    register(id=ENVIRONMENT_ID, entry_point="twist_sim.env:TaskEnv", kwargs={"card": "block_push"})

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from twist_policy.contract import Quaternion, Vector3
 
+from twist_policy.contract import Quaternion, Vector3
 from twist_sim.panda import add_arm
 from twist_sim.task_card import TaskCard
 
@@ -85,7 +85,9 @@ class DifferentialIk:
         self._place(_configuration(joints))
         return self._update_jacobian().copy()
 
-    def solve(self, joints: ArrayLike, position: ArrayLike, orientation: Quaternion | Array) -> Array:
+    def solve(
+        self, joints: ArrayLike, position: ArrayLike, orientation: Quaternion | Array
+    ) -> Array:
         """Joint positions whose tip is closer to a pose: the configured count of iterations.
 
         Args:
@@ -154,16 +156,12 @@ class DifferentialIk:
         mujoco.mju_mulQuat(difference, quaternion, inverse)
         mujoco.mju_quat2Vel(self._error[3:], difference, 1.0)
 
-    def _iterate(
-        self, joints: Array, target: Array, quaternion: Array, home_pull: float
-    ) -> Array:
+    def _iterate(self, joints: Array, target: Array, quaternion: Array, home_pull: float) -> Array:
         self._place(joints)
         self._update_error(target, quaternion)
         jacobian = self._update_jacobian()
         pull = (self._home - joints) * home_pull
-        task = np.linalg.solve(
-            jacobian @ jacobian.T + self._damping, self._error - jacobian @ pull
-        )
+        task = np.linalg.solve(jacobian @ jacobian.T + self._damping, self._error - jacobian @ pull)
         result: Array = np.clip(joints + pull + jacobian.T @ task, self.lower, self.upper)
         return result
 

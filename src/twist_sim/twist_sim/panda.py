@@ -38,7 +38,7 @@ class Link:
 
 @dataclass(frozen=True)
 class ArmJoint:
-    """One joint of the chain: origin in the parent link (m, rad), limits (rad, N m); fixed if no axis."""
+    """One joint: origin in the parent link (m, rad), limits (rad, N m); fixed without an axis."""
 
     name: str
     child: str
@@ -100,7 +100,8 @@ def _numbers(text: str | None, default: str = "0 0 0") -> tuple[float, ...]:
 def _read_joint(element: ElementTree.Element) -> ArmJoint:
     origin, axis, limit = element.find("origin"), element.find("axis"), element.find("limit")
     child = element.find("child")
-    assert origin is not None and child is not None
+    if origin is None or child is None:
+        raise RobotDataError(f"{_URDF}: joint {element.get('name')!r} has no origin or no child")
     revolute = element.get("type") == "revolute" and axis is not None and limit is not None
     return ArmJoint(
         name=element.get("name", ""),
@@ -117,11 +118,13 @@ def _read_joint(element: ElementTree.Element) -> ArmJoint:
 
 def _read_link(element: ElementTree.Element, folder: Path) -> Link:
     inertial = element.find("inertial")
-    mass, centre, inertia = 0.0, (0.0, 0.0, 0.0), (0.0,) * 6
+    mass = 0.0
+    centre: tuple[float, ...] = (0.0,) * 3
+    inertia: tuple[float, ...] = (0.0,) * 6
     if inertial is not None:
         mass_tag, origin, tensor = (inertial.find(k) for k in ("mass", "origin", "inertia"))
         mass = float(mass_tag.get("value", 0)) if mass_tag is not None else 0.0
-        centre = _numbers(origin.get("xyz")) if origin is not None else centre  # type: ignore[assignment]
+        centre = _numbers(origin.get("xyz")) if origin is not None else centre
         if tensor is not None:
             order = ("ixx", "iyy", "izz", "ixy", "ixz", "iyz")
             inertia = tuple(float(tensor.get(key, 0)) for key in order)
@@ -188,7 +191,9 @@ def _add_mesh(spec: mujoco.MjSpec, body: mujoco.MjsBody, link: Link) -> None:
         )
     name = "robot_" + link.name.removeprefix("panda_")
     # Shell inertia: the meshes are visual, and some are not closed volumes.
-    spec.add_mesh(name=name, file=str(link.mesh), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
+    spec.add_mesh(
+        name=name, file=str(link.mesh), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+    )
     body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_MESH,

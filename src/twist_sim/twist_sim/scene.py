@@ -237,9 +237,9 @@ class PandaScene:
         self._goal = int(self.model.body("goal").mocapid[0])
         self._cube_body = int(self.model.body("cube").id)
         self._cube_pair = int(self.model.pair("cube_table").id)
-        self._unit_inertia = self.model.body_inertia[self._cube_body] / self.model.body_mass[
-            self._cube_body
-        ]
+        self._unit_inertia = (
+            self.model.body_inertia[self._cube_body] / self.model.body_mass[self._cube_body]
+        )
         self._substeps = card.substeps
         self._ramp_substeps = max(1, round(card.physics.ramp * card.substeps))
         self._joint_targets = self.home_joints.copy()

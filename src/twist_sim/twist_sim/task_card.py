@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+
 from twist_policy.contract import (
     CameraModel,
     ContractError,
@@ -24,7 +25,6 @@ from twist_policy.contract import (
     Vector3,
     Workspace,
 )
-
 from twist_sim.camera_geometry import look_at_orientation
 from twist_sim.typed_yaml import TaskCardError, parse
 
@@ -358,7 +358,9 @@ def load_task_card(name_or_path: str | Path) -> TaskCard:
     card = parse(TaskCard, data, source=str(path))
     object.__setattr__(card, "source", path)
     if card.task != path.stem:
-        raise TaskCardError(f"{path}: task: expected {path.stem!r} (the file name), found {card.task!r}")
+        raise TaskCardError(
+            f"{path}: task: expected {path.stem!r} (the file name), found {card.task!r}"
+        )
     try:
         card.contract(observes_ee_position=False)  # refuses cards no policy could be made for
     except ContractError as error:

@@ -35,8 +35,8 @@ def parse(cls: type[T], data: Any, *, source: str, path: str = "") -> T:
     return typing.cast(T, _build(cls, data, source, path))
 
 
-def _fail(source: str, path: str, message: str) -> TypeError:
-    raise TaskCardError(f"{source}: {path or 'the card'}: {message}")
+def _error(source: str, path: str, message: str) -> TaskCardError:
+    return TaskCardError(f"{source}: {path or 'the card'}: {message}")
 
 
 def _build(hint: Any, data: Any, source: str, path: str) -> Any:
@@ -45,34 +45,34 @@ def _build(hint: Any, data: Any, source: str, path: str) -> Any:
         return _build_dataclass(hint, data, source, path)
     if origin is tuple:
         if not isinstance(data, list):
-            raise _fail(source, path, f"expected a list, found {data!r}")
+            raise _error(source, path, f"expected a list, found {data!r}")
         arguments = typing.get_args(hint)
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             arguments = (arguments[0],) * len(data)
         if len(arguments) != len(data):
-            raise _fail(source, path, f"expected {len(arguments)} entries, found {data!r}")
+            raise _error(source, path, f"expected {len(arguments)} entries, found {data!r}")
         return tuple(
             _build(argument, item, source, f"{path}[{index}]")
             for index, (argument, item) in enumerate(zip(arguments, data, strict=True))
         )
-    if origin is Mapping or isinstance(origin, type) and issubclass(origin, Mapping):
+    if origin is Mapping or (isinstance(origin, type) and issubclass(origin, Mapping)):
         if not isinstance(data, dict):
-            raise _fail(source, path, f"expected a mapping of keys to values, found {data!r}")
+            raise _error(source, path, f"expected a mapping of keys to values, found {data!r}")
         return data
     if hint is float:
         if isinstance(data, bool) or not isinstance(data, (int, float)):
-            raise _fail(source, path, f"expected a number, found {data!r}")
+            raise _error(source, path, f"expected a number, found {data!r}")
         if not math.isfinite(data):
-            raise _fail(source, path, f"expected a finite number, found {data!r}")
+            raise _error(source, path, f"expected a finite number, found {data!r}")
         return float(data)
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):
-        raise _fail(source, path, f"expected {_describe(hint)}, found {data!r}")
+        raise _error(source, path, f"expected {_describe(hint)}, found {data!r}")
     return data
 
 
 def _build_dataclass(hint: type, data: Any, source: str, path: str) -> Any:
     if not isinstance(data, dict):
-        raise _fail(source, path, f"expected a mapping of keys to values, found {data!r}")
+        raise _error(source, path, f"expected a mapping of keys to values, found {data!r}")
     hints = typing.get_type_hints(hint)
     names = [field.name for field in dataclasses.fields(hint) if field.init]
     required = [
@@ -85,9 +85,9 @@ def _build_dataclass(hint: type, data: Any, source: str, path: str) -> Any:
     missing = [name for name in required if name not in data]
     unknown = [key for key in data if key not in names]
     if missing:
-        raise _fail(source, path, f"missing keys {missing}; expected {names}")
+        raise _error(source, path, f"missing keys {missing}; expected {names}")
     if unknown:
-        raise _fail(source, path, f"unknown keys {unknown}; expected only {names}")
+        raise _error(source, path, f"unknown keys {unknown}; expected only {names}")
     values = {
         name: _build(hints[name], data[name], source, f"{path}.{name}" if path else name)
         for name in names
@@ -98,7 +98,7 @@ def _build_dataclass(hint: type, data: Any, source: str, path: str) -> Any:
     except TaskCardError:
         raise
     except ValueError as error:
-        raise _fail(source, path, str(error)) from error
+        raise _error(source, path, str(error)) from error
 
 
 def _describe(hint: Any) -> str:

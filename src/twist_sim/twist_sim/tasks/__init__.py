@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from twist_policy.contract import StateField
 
+from twist_policy.contract import StateField
 from twist_sim.tasks.block_push import BlockPushRules
 from twist_sim.typed_yaml import TaskCardError
 

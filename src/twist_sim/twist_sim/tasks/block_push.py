@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from twist_policy.contract import StateField
 
+from twist_policy.contract import StateField
 from twist_sim.typed_yaml import TaskCardError, parse
 
 if TYPE_CHECKING:

@@ -1,0 +1,123 @@
+"""A task card is refused, with file and key, when anything in it is missing or nonsense."""
+
+import copy
+import math
+import pickle
+from pathlib import Path
+
+import pytest
+import yaml
+
+from twist_policy.contract import PolicyContract
+from twist_sim.task_card import TaskCardError, available_tasks, load_task_card
+
+SHIPPED = Path(load_task_card("block_push").source)
+
+
+@pytest.fixture
+def write_card(tmp_path):
+    """Writes the shipped card with `value` at a dotted `key` (None deletes); returns its path."""
+
+    def write(key: str | None = None, value: object = None) -> Path:
+        data = copy.deepcopy(yaml.safe_load(SHIPPED.read_text()))
+        if key is not None:
+            *parents, last = key.split(".")
+            section = data
+            for parent in parents:
+                section = section[parent]
+            if value is None:
+                del section[last]
+            else:
+                section[last] = value
+        path = tmp_path / "block_push.yaml"
+        path.write_text(yaml.safe_dump(data))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("task", available_tasks())
+def test_every_shipped_card_loads_and_makes_a_contract_that_survives_json(task):
+    for observes in (True, False):
+        contract = load_task_card(task).contract(observes)
+        assert contract.observes_ee_position is observes
+        assert PolicyContract.from_dict(contract.to_dict()) == contract
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones():
+    with pytest.raises(TaskCardError, match=r"unknown task 'block_psh'.*block_push"):
+        load_task_card("block_psh")
+
+
+def test_a_missing_file_and_broken_yaml_are_refused_by_name(tmp_path):
+    with pytest.raises(TaskCardError, match=r"nowhere\.yaml"):
+        load_task_card(tmp_path / "nowhere.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1,")
+    with pytest.raises(TaskCardError, match=r"broken\.yaml is not valid YAML"):
+        load_task_card(broken)
+    broken.write_text("")
+    with pytest.raises(TaskCardError, match=r"broken\.yaml.*expected a mapping"):
+        load_task_card(broken)
+
+
+def test_a_card_at_a_path_equals_the_shipped_one(write_card):
+    assert load_task_card(write_card()) == load_task_card("block_push")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("object.size", None, r"object: missing keys \['size'\]"),
+        ("camera", None, r"missing keys \['camera'\]"),
+        ("object.sise", 0.04, r"object: unknown keys \['sise'\]"),
+        ("rule_parameters.reech", 0.2, r"rule_parameters: unknown keys \['reech'\]"),
+        ("rule_parameters.reach", None, r"rule_parameters: missing keys \['reach'\]"),
+        ("rule_parameters.near_width", 0.0, r"rule_parameters: near_width must be positive"),
+        ("object.size", "big", r"object\.size: expected a number, found 'big'"),
+        ("object.size", True, r"object\.size: expected a number, found True"),
+        ("object.size", math.nan, r"object\.size: expected a finite number"),
+        ("object.size", -0.04, r"object: size must be positive"),
+        ("object.mass", [0.2, 0.1], r"object: mass must be \[lowest, highest\]"),
+        ("object.friction", [0.0, 0.1], r"object: friction must be"),
+        ("workspace.lower", [0.3, 0.0], r"workspace\.lower: expected 3 entries"),
+        ("workspace.lower", [0.3, 0.0, "low"], r"workspace\.lower\[2\]: expected a number"),
+        ("workspace.lower", [0.7, -0.24, 0.012], r"workspace: .*must lie below"),
+        ("episode_steps", 12.5, r"episode_steps: expected a whole number"),
+        ("episode_steps", 0, r"episode_steps must be positive"),
+        ("control_period", 0.1013, r"control_period .* must be a multiple"),
+        ("action.bound", 0.03, r"refuses more than 0\.02 m"),
+        ("action.leash", 0.01, r"action: leash"),
+        ("home.tool_position", [0.0, 0.0, 0.1], r"home .*outside the workspace"),
+        ("home.tool_orientation", [0.0, 0.0, 0.0, 0.0], r"home: .*unit quaternion"),
+        ("tool.offset", [0.0, 0.0, 0.05], r"tool: the tip"),
+        ("physics.ramp", 1.5, r"physics: ramp"),
+        ("physics.stiffness", [1.0, 2.0], r"physics\.stiffness: expected 7 entries"),
+        ("layout.object_upper", [0.9, 0.16], r"layout\.object region .* inside the workspace"),
+        ("layout.distance", [0.04, 0.2], r"layout\.distance: .*no episode starts solved"),
+        ("camera.look_at", [1.05, 0.0, 0.0], r"camera: .*straight above or below"),
+        ("camera.fx", 0.0, r"camera: focal lengths must be positive"),
+        ("image.crop_x", 400, r"leaves the 640x480 frame"),
+        ("image.size", 500, r"image: image\.size"),
+        ("rules", "block_stack", r"rules: expected one of \['block_push'\], found 'block_stack'"),
+        ("task", "other", r"task: expected 'block_push'"),
+        ("randomisation", [1], r"randomisation: expected a mapping"),
+    ],
+)
+def test_a_wrong_card_is_refused_naming_file_and_key(write_card, key, value, complaint):
+    path = write_card(key, value)
+    with pytest.raises(TaskCardError, match=rf"{path}.*{complaint}"):
+        load_task_card(path)
+
+
+def test_cards_travel_to_worker_processes():
+    card = load_task_card("block_push")
+    assert pickle.loads(pickle.dumps(card)) == card
+
+
+def test_the_privileged_state_is_scaled_to_decimetres_around_the_workspace():
+    contract = load_task_card("block_push").contract(False)
+    assert contract.state_size == 16
+    for field in contract.state:
+        assert field.scale == (10.0 if field.unit == "m" else 0.5)
+    assert contract.state[0].offset == (0.5, 0.0, 0.05)
