@@ -16,7 +16,7 @@ setup(
     zip_safe=False,
     maintainer="TWIST maintainers",
     maintainer_email="maintainers@twist-robotics.dev",
-    description="Task cards, the Panda scene in MuJoCo, domain randomisation, Gymnasium environments, and the robot twin with its Servo stand-in.",
+    description="Task cards, the MuJoCo scene, domain randomisation, environments and the robot twin.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
