@@ -1,5 +1,6 @@
 """The card's camera sees what the policy needs, and simulator and pinhole model agree on it."""
 
+import dataclasses
 import itertools
 import math
 
@@ -14,6 +15,7 @@ from twist_sim.camera_geometry import (
     project,
     quaternion_from_matrix,
 )
+from twist_sim.layout import Layout
 from twist_sim.scene import PandaScene
 from twist_sim.task_card import load_task_card
 
@@ -91,6 +93,20 @@ def test_the_simulated_camera_projects_like_the_contract():
     centre = model.cam_resolution[number] / 2  # the principal point of the shipped camera
     seen = centre + focal * local[:, :2] * (1, -1) / -local[:, 2:]
     np.testing.assert_allclose(seen, project(CAMERA, points), atol=0.01)  # float32 intrinsics
+
+
+@pytest.mark.parametrize(("cx", "cy"), [(320.0, 240.0), (360.0, 240.0), (320.0, 200.0)])
+def test_a_drawn_picture_shows_the_disc_where_the_contract_says(cx, cy):
+    card = dataclasses.replace(CARD, camera=dataclasses.replace(CARD.camera, cx=cx, cy=cy))
+    scene = PandaScene(card)
+    scene.reset(Layout((0.5, 0.2, 0.02), 0.0, (0.5, -0.1, 0.0)))
+    with mujoco.Renderer(scene.model, card.camera.height, card.camera.width) as renderer:
+        renderer.update_scene(scene.data, "workspace")
+        red, green, blue = np.moveaxis(renderer.render().astype(int), -1, 0)
+    rows, columns = np.nonzero((red > 200) & (green < 60) & (blue < 60))
+    seen = (columns.mean() + 0.5, rows.mean() + 0.5)
+    # Perspective shifts a disc's centroid by about a pixel.
+    np.testing.assert_allclose(seen, project(card.camera.model(), (0.5, -0.1, 0.0)), atol=2.0)
 
 
 @pytest.mark.parametrize("seed", range(20))

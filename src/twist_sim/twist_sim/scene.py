@@ -185,7 +185,7 @@ def _add_camera(spec: mujoco.MjSpec, card: TaskCard) -> None:
         quat=quaternion_from_matrix(rotation),
         resolution=(model.width, model.height),
         focal_pixel=(model.fx, model.fy),
-        principal_pixel=(model.cx - model.width / 2, model.height / 2 - model.cy),
+        principal_pixel=(model.width / 2 - model.cx, model.height / 2 - model.cy),
         # The size only sets the scale between pixels and metres of the sensor.
         sensor_size=(model.width * 3e-6, model.height * 3e-6),
     )
