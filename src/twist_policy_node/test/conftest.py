@@ -1,15 +1,17 @@
-"""An example contract with a small camera, checkpoints of tiny modules, and a stand for the node."""
+"""An example contract with a small camera, checkpoints of tiny modules, a stand for the node."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.fixtures import FixtureRequest
 
 from twist_policy.contract import CameraModel, ImageSpec, PolicyContract, StateField, Workspace
+
+sys.path.insert(0, str(Path(__file__).parent))  # for policy_node_stand
 
 
 def example_contract(**changes: object) -> PolicyContract:
@@ -62,22 +64,10 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
 
 
 @pytest.fixture
-def stand(
-    request: FixtureRequest, ros_domain_id: int, checkpoints: Callable[[str], Path]
-) -> Iterator[Any]:
-    """A running node between a fake camera, robot and Servo; see `node_stand.NodeStand`."""
-    import importlib.util
-    import sys
+def stand(ros_domain_id: int, checkpoints: Callable[[str], Path]) -> Iterator[Any]:
+    """A running node between a fake camera, robot and Servo; see `policy_node_stand.NodeStand`."""
+    from policy_node_stand import NodeStand  # needs rclpy, which the other tests do without
 
-    name = "twist_policy_node_test_stand"
-    if name not in sys.modules:
-        path = Path(__file__).with_name("node_stand.py")
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    stand = sys.modules[name].NodeStand(example_contract(), checkpoints, ros_domain_id)
+    stand = NodeStand(example_contract(), checkpoints, ros_domain_id)
     yield stand
     stand.close()

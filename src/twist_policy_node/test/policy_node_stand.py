@@ -26,18 +26,21 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
-from twist_msgs.msg import Belief, PolicyStep
 
+from twist_msgs.msg import Belief, PolicyStep
 from twist_policy.contract import PolicyContract
 from twist_policy_node.servo_messages import ServoCommandType, ServoStatus
 
 START_TIMEOUT = 40.0
 """Generous: Python and torch take seconds to start on a busy machine."""
+MODULE = "twist_policy_node.policy_node"
 LINK8_HEIGHT = 0.25
 HOME_LINK8 = (0.4, 0.0, LINK8_HEIGHT)
 """The tool tip, 0.2 m below, is at the contract's home."""
@@ -116,6 +119,11 @@ class FakeCell(Node):
             *(lambda s=s: self.destroy_service(s) for s in services),
         ]
 
+    @property
+    def serving(self) -> bool:
+        """Whether Servo is there."""
+        return bool(self._servo_parts)
+
     def kill_servo(self) -> None:
         """As when its process dies."""
         for end in self._servo_parts:
@@ -161,10 +169,10 @@ class FakeCell(Node):
         self._images.publish(message)
 
     def _send_pose(self) -> None:
-        if self.robot == "silent":
-            return
         if time.monotonic() < self._twist_until and not self.paused:
             self.link8 = self.link8 + self._twist * 0.01
+        if self.robot == "silent":
+            return
         message = PoseStamped()
         message.header.stamp = self._stamp()
         message.header.frame_id = "panda_link0"
@@ -260,8 +268,7 @@ class NodeStand:
         values = {"checkpoint": self._checkpoints(behaviour)} | parameters
         arguments = [part for key, v in values.items() for part in ("-p", f"{key}:={v}")]
         process = subprocess.Popen(
-            [sys.executable, "-m", "twist_policy_node.policy_node", "--ros-args", *arguments]
-            + ["-r", f"__node:={name}"],
+            [sys.executable, "-m", MODULE, "--ros-args", *arguments, "-r", f"__node:={name}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -299,6 +306,23 @@ class NodeStand:
         response = self._call(GetState, f"{name}/get_state", GetState.Request())
         return str(response.current_state.label)
 
+    def set_parameter(self, name: str, value: object) -> str:
+        """Sets a parameter of the node; returns the reason of a refusal."""
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        result = self._call(SetParameters, "twist_policy_node/set_parameters", request).results[0]
+        assert result.successful == (result.reason == "")
+        return str(result.reason)
+
+    def wait_for_log(self, text: str) -> None:
+        """Waits for a text in the log of a node that may have ended."""
+        end = time.monotonic() + 5.0
+        with self.cell.event:
+            while text not in self.log():
+                assert time.monotonic() < end, f"{text!r} is not in the log\n{self.log()}"
+                self.cell.event.wait(0.02)
+
     def _call(self, kind: Any, name: str, request: Any) -> Any:
         client = self._clients.get(name)
         if client is None:
@@ -315,8 +339,10 @@ class NodeStand:
         end = time.monotonic() + timeout
         with self.cell.event:
             while not condition():
-                alive = any(process.poll() is None for process in self._processes)
-                assert alive, f"no node is alive while waiting for {what}\n{self.log()}"
+                ended = [process.poll() is not None for process in self._processes]
+                assert not (ended and all(ended)), (
+                    f"no node is alive while waiting for {what}\n{self.log()}"
+                )
                 assert time.monotonic() < end, f"waited in vain for {what}\n{self.log()}"
                 self.cell.event.wait(0.02)
 

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from twist_policy.contract import PolicyContract
+from twist_policy_node.commands import (
+    CommandMode,
+    CommandShaper,
+    PoseCommand,
+    ToolPose,
+    TwistCommand,
+)
+
+TIP = np.array([0.45, 0.1, 0.05])
+DOWN = np.array([0.0, 1.0, 0.0, 0.0])
+TOOL = np.array([0.0, 0.0, 0.2])
+
+
+def pose(tip: np.ndarray = TIP, orientation: np.ndarray = DOWN) -> ToolPose:
+    return ToolPose(tip, orientation, 0.0, 0.0)
+
+
+def test_a_pose_command_puts_the_tool_tip_on_the_target_in_the_held_orientation(
+    contract: PolicyContract,
+) -> None:
+    shaper = CommandShaper(contract, CommandMode.POSE)
+    tilted = np.array([0.05, 0.99, 0.0, 0.0])
+    command = shaper.move(TIP, np.zeros(3), pose(orientation=tilted / np.linalg.norm(tilted)))
+    assert isinstance(command, PoseCommand)
+    np.testing.assert_allclose(command.position, TIP + TOOL, atol=1e-12)
+    np.testing.assert_allclose(command.orientation, DOWN)
+
+
+def test_a_twist_makes_exactly_the_step_within_one_control_period(
+    contract: PolicyContract,
+) -> None:
+    shaper = CommandShaper(contract, CommandMode.TWIST)
+    delta = np.array([0.01, -0.005, 0.0])
+    command = shaper.move(TIP + delta, delta, pose())
+    assert isinstance(command, TwistCommand)
+    np.testing.assert_allclose(command.linear * contract.control_period, delta, atol=1e-12)
+    np.testing.assert_allclose(command.angular, 0, atol=1e-12)
+
+
+def test_a_twist_is_followed_by_zero_and_a_pose_by_itself(contract: PolicyContract) -> None:
+    twist = CommandShaper(contract, CommandMode.TWIST)
+    after = twist.after_step(twist.move(TIP, np.full(3, 0.01), pose()))
+    assert isinstance(after, TwistCommand)
+    np.testing.assert_array_equal(after.linear, 0)
+    hold = CommandShaper(contract, CommandMode.POSE)
+    command = hold.move(TIP, np.zeros(3), pose())
+    assert hold.after_step(command) is command
+
+
+def test_a_twist_never_exceeds_the_bound_per_period_whatever_it_corrects(
+    contract: PolicyContract,
+) -> None:
+    shaper = CommandShaper(contract, CommandMode.TWIST, position_gain=10.0, orientation_gain=10.0)
+    rng = np.random.default_rng(3)
+    for _ in range(300):
+        delta = rng.normal(size=3)
+        delta *= rng.uniform(0, 0.02) / np.linalg.norm(delta)
+        orientation = rng.normal(size=4)
+        tip = TIP + rng.uniform(-0.1, 0.1, 3)
+        measured = pose(tip, orientation / np.linalg.norm(orientation))
+        command = shaper.move(TIP + delta, delta, measured)
+        assert isinstance(command, TwistCommand)
+        assert np.linalg.norm(command.linear) <= 0.02 / 0.1 + 1e-9
+        assert np.linalg.norm(command.angular) <= 0.5 + 1e-9
+
+
+def test_a_twist_corrects_height_and_orientation(contract: PolicyContract) -> None:
+    shaper = CommandShaper(contract, CommandMode.TWIST)
+    turned = np.array([0.0, np.cos(0.05), np.sin(0.05), 0.0])  # 0.1 rad about the vertical
+    command = shaper.move(TIP, np.zeros(3), pose(TIP - TOOL / 20, turned))
+    assert isinstance(command, TwistCommand)
+    np.testing.assert_allclose(command.linear, [0, 0, 0.02], atol=1e-9)
+    np.testing.assert_allclose(command.angular, [0, 0, -0.2], atol=1e-6)
+
+
+def test_turning_the_tool_upright_does_not_move_its_tip(contract: PolicyContract) -> None:
+    shaper = CommandShaper(contract, CommandMode.TWIST)
+    tilted = np.array([np.sin(0.05), np.cos(0.05), 0.0, 0.0])  # about x
+    measured = pose(TIP, tilted)
+    command = shaper.move(TIP, np.zeros(3), measured)
+    assert isinstance(command, TwistCommand)
+    tip_velocity = command.linear + np.cross(
+        command.angular, shaper.tool.offset_in_base(measured.orientation)
+    )
+    assert np.linalg.norm(command.angular) > 0.1
+    np.testing.assert_allclose(tip_velocity, 0, atol=1e-9)
+
+
+def test_holding_stands_still_as_measured(contract: PolicyContract) -> None:
+    shaper = CommandShaper(contract, CommandMode.POSE)
+    hold = shaper.hold(pose())
+    assert isinstance(hold, PoseCommand)
+    np.testing.assert_allclose(hold.position, TIP + TOOL, atol=1e-12)
+    twist = CommandShaper(contract, CommandMode.TWIST).hold(None)
+    assert isinstance(twist, TwistCommand)
+    np.testing.assert_array_equal(twist.linear, 0)
+
+
+@pytest.mark.parametrize(("height", "held"), [(-0.01, 0.0), (-0.05, None)])
+def test_holding_is_a_small_motion_into_the_workspace_or_none(
+    contract: PolicyContract, height: float, held: float | None
+) -> None:
+    shaper = CommandShaper(contract, CommandMode.POSE)
+    hold = shaper.hold(pose(np.array([0.45, 0.0, height])))
+    if held is None:
+        assert hold is None
+    else:
+        assert isinstance(hold, PoseCommand)
+        assert hold.position[2] == pytest.approx(held + 0.2)
+
+
+def test_without_a_measured_pose_no_pose_is_held(contract: PolicyContract) -> None:
+    assert CommandShaper(contract, CommandMode.POSE).hold(None) is None

@@ -1,0 +1,537 @@
+"""The control loop in simulated time: exact bounds, without ROS."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from twist_policy.contract import PolicyContract
+from twist_policy_node.commands import (
+    Command,
+    CommandMode,
+    CommandShaper,
+    PoseCommand,
+    ToolPose,
+    TwistCommand,
+)
+from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
+from twist_policy_node.watchdogs import Fault, WatchdogLimits
+
+DOWN = np.array([0.0, 1.0, 0.0, 0.0])
+TOOL = np.array([0.0, 0.0, 0.2])
+"""From the tool tip up to the IK tip, metres."""
+TICK = 0.001
+STOP_WITHIN = 0.2
+"""Seconds from the first sign of trouble to the last motion command."""
+
+
+@dataclass(frozen=True)
+class Output:
+    action: np.ndarray
+    surprise: float = 1.0
+    belief: np.ndarray = field(default_factory=lambda: np.zeros(9))
+
+
+class FakePolicy:
+    """Moves along x; every attribute may be changed while it runs."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.action = np.array([0.5, 0.0, 0.0])
+        self.surprise = 1.0
+        self.duration = 0.01
+        self.error: Exception | None = None
+        self.committed: list[np.ndarray] = []
+
+    def reset(self) -> None:
+        self.committed = []
+
+    def step(self, frame: np.ndarray, ee_position: object) -> Output:
+        self.world.now += self.duration
+        if self.error is not None:
+            raise self.error
+        return Output(self.action, self.surprise)
+
+    def commit(self, executed_delta: object) -> None:
+        self.committed.append(np.asarray(executed_delta))
+
+
+class World:
+    """Camera at 30 Hz, poses and Servo at 100 Hz, watch at 50 Hz; the arm follows pose commands."""
+
+    def __init__(
+        self, contract: PolicyContract, mode: CommandMode = CommandMode.POSE, **limits: object
+    ) -> None:
+        self.now = 100.0
+        self.contract = contract
+        self.policy = FakePolicy(self)
+        self.loop = ControlLoop(
+            contract,
+            self.policy,
+            CommandShaper(contract, mode),
+            dataclasses.replace(WatchdogLimits(), **limits),  # type: ignore[arg-type]
+            clock=lambda: self.now,
+        )
+        self.rng = np.random.default_rng(0)
+        self.tip = np.array(contract.home)
+        self.pixels: Callable[[], np.ndarray] = self.noise
+        self.camera_on = self.robot_on = self.servo_on = True
+        self.camera_delay = 0.01
+        self.pose_change: Callable[[ToolPose], ToolPose] = lambda pose: pose
+        self.status = 0
+        self.decisions: list[Decision] = []
+        self.commands: list[tuple[float, Command]] = []
+
+    def noise(self) -> np.ndarray:
+        return self.rng.integers(50, 200, (120, 160, 3), dtype=np.uint8)
+
+    def frame(self) -> Frame:
+        return Frame(self.pixels(), self.now - self.camera_delay, self.now)
+
+    def pose(self) -> ToolPose:
+        return self.pose_change(ToolPose(self.tip.copy(), DOWN, self.now - 0.001, self.now))
+
+    def start(self) -> Fault | None:
+        return self.loop.start(self.frame(), self.pose(), self.now)
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        beats = {"frame": 1 / 30, "pose": 0.01, "watch": 0.02}
+        due = {name: self.now + period for name, period in beats.items()}
+        while self.now < end:
+            self.now += TICK
+            ready = [name for name, at in due.items() if at <= self.now]
+            for name in ready:
+                due[name] += beats[name]
+            if "pose" in ready:
+                if self.robot_on:
+                    self.loop.pose(self.pose())
+                if self.servo_on:
+                    self.loop.servo_status(self.status, "fake", self.now)
+            if "frame" in ready and self.camera_on:
+                decision = self.loop.frame(self.frame())
+                if decision is not None:
+                    self.decisions.append(decision)
+            if "watch" in ready:
+                self.loop.watch(self.now)
+            command = self.loop.command(self.now)
+            if command is not None:
+                self.commands.append((self.now, command))
+                if isinstance(command, PoseCommand):
+                    self.tip = command.position - TOOL
+                else:
+                    self.tip = self.tip + command.linear * TICK
+
+    def running(self) -> World:
+        assert self.start() is None
+        self.run(1.0)
+        assert self.loop.phase is Phase.RUNNING
+        assert len(self.decisions) == pytest.approx(10, abs=1)
+        return self
+
+
+@pytest.fixture
+def world(contract: PolicyContract) -> World:
+    return World(contract)
+
+
+def moves(world: World, since: float) -> list[float]:
+    """When, after `since`, a command asked for a motion."""
+    times = []
+    previous: np.ndarray | None = None
+    for at, command in world.commands:
+        if isinstance(command, TwistCommand):
+            moving = bool(np.any(command.linear != 0))
+        else:
+            moving = previous is not None and bool(np.any(command.position != previous))
+            previous = command.position
+        if moving and at > since:
+            times.append(at)
+    return times
+
+
+def assert_stops(world: World, code: str, since: float, within: float = STOP_WITHIN) -> None:
+    world.run(2.0)
+    assert world.loop.fault is not None
+    assert world.loop.fault.code == code
+    assert world.loop.fault.cause
+    assert world.loop.fault.cure
+    assert world.loop.phase is Phase.STOPPED
+    late = [at for at in moves(world, since) if at > since + within + TICK]
+    assert late == []
+    assert [at for at, _ in world.commands if at > since + within + 0.1 + 0.02] == []
+
+
+def test_nothing_is_commanded_before_the_start(world: World) -> None:
+    world.run(1.0)
+    assert world.commands == []
+    assert world.decisions == []
+
+
+def test_nothing_is_commanded_between_start_and_first_decision(world: World) -> None:
+    world.start()
+    assert world.loop.command(world.now) is None
+
+
+def test_one_decision_per_control_period_with_the_newest_frame(world: World) -> None:
+    world.start()
+    world.run(10.0)
+    assert len(world.decisions) == pytest.approx(100, abs=2)
+    assert [d.step for d in world.decisions] == list(range(len(world.decisions)))
+    for decision in world.decisions:
+        assert decision.started == decision.frame.received
+
+
+def test_every_command_is_within_the_bounds(world: World, contract: PolicyContract) -> None:
+    world.policy.action = np.array([1.0, 1.0, -1.0])
+    world.start()
+    world.run(5.0)
+    lower, upper = np.array(contract.workspace.lower), np.array(contract.workspace.upper)
+    previous = np.array(contract.home)
+    for decision in world.decisions:
+        target = decision.gated.target
+        assert np.linalg.norm(target - previous) <= contract.action_bound + 1e-9
+        assert np.linalg.norm(target - decision.measured) <= contract.leash + 1e-9
+        assert np.all(target >= lower)
+        assert np.all(target <= upper)
+        previous = target
+    assert "workspace" in world.decisions[-1].gated.limited_by
+
+
+def test_the_policy_is_told_what_was_really_commanded(world: World) -> None:
+    world.policy.action = np.array([1.0, 1.0, 0.0])
+    world.start()
+    world.run(2.0)
+    assert len(world.policy.committed) == len(world.decisions)
+    for delta, decision in zip(world.policy.committed, world.decisions, strict=True):
+        np.testing.assert_array_equal(delta, decision.gated.delta)
+
+
+def test_without_decisions_a_command_expires_by_itself(world: World) -> None:
+    world.running()
+    last = world.now
+    world.now += 0.151  # nothing calls the loop: inference hangs
+    assert world.loop.command(world.now) is None
+    assert world.loop.command(last) is not None
+
+
+def test_a_twist_lasts_exactly_one_control_period(contract: PolicyContract) -> None:
+    world = World(contract, CommandMode.TWIST)
+    world.running()
+    issued = world.loop._issued
+
+    def speed(after: float) -> float:
+        command = world.loop.command(issued + after)
+        assert isinstance(command, TwistCommand)
+        return float(np.linalg.norm(command.linear))
+
+    assert speed(0.0) > 0
+    assert speed(0.0999) > 0
+    assert speed(0.1001) == 0
+    assert world.loop.command(issued + 0.1501) is None
+
+
+# What can go wrong ----------------------------------------------------------------------------
+
+
+def _camera_silent(world: World) -> None:
+    world.camera_on = False
+
+
+def _camera_late(world: World) -> None:
+    world.camera_delay = 0.5
+
+
+def _camera_clock(world: World) -> None:
+    world.camera_delay = -0.2
+
+
+def _camera_frozen(world: World) -> None:
+    picture = world.noise()
+    world.pixels = lambda: picture
+
+
+def _camera_black(world: World) -> None:
+    world.pixels = lambda: world.rng.integers(0, 3, (120, 160, 3), dtype=np.uint8)
+
+
+def _camera_white(world: World) -> None:
+    world.pixels = lambda: world.rng.integers(253, 256, (120, 160, 3), dtype=np.uint8)
+
+
+def _camera_plain(world: World) -> None:
+    colour = np.array([200, 30, 90], dtype=np.uint8)
+    world.pixels = lambda: colour + world.rng.integers(0, 3, (120, 160, 3), dtype=np.uint8)
+
+
+def _robot_silent(world: World) -> None:
+    world.robot_on = False
+
+
+def _pose_late(world: World) -> None:
+    world.pose_change = lambda p: dataclasses.replace(p, captured=p.captured - 1.0)
+
+
+def _pose_clock(world: World) -> None:
+    world.pose_change = lambda p: dataclasses.replace(p, captured=p.captured + 1.0)
+
+
+def _pose_jump(world: World) -> None:
+    world.pose_change = lambda p: dataclasses.replace(
+        p, tool_tip=p.tool_tip + np.array([0, 0.06, 0])
+    )
+
+
+def _pose_nan(world: World) -> None:
+    world.pose_change = lambda p: dataclasses.replace(p, tool_tip=np.array([math.nan, 0, 0]))
+
+
+def _tool_tilt(world: World) -> None:
+    tilted = np.array([0.0, math.cos(0.2), math.sin(0.2), 0.0])
+    world.pose_change = lambda p: dataclasses.replace(p, orientation=tilted)
+
+
+def _policy_error(world: World) -> None:
+    world.policy.error = RuntimeError("the policy put out NaN")
+
+
+def _policy_nan(world: World) -> None:
+    world.policy.action = np.array([math.nan, 0.0, 0.0])
+
+
+def _servo_silent(world: World) -> None:
+    world.servo_on = False
+
+
+@pytest.mark.parametrize("mode", list(CommandMode))
+@pytest.mark.parametrize(
+    ("trouble", "code"),
+    [
+        (_camera_silent, "camera_silent"),
+        (_camera_late, "camera_stale"),
+        (_camera_clock, "camera_clock"),
+        (_camera_frozen, "camera_frozen"),
+        (_camera_black, "camera_blank"),
+        (_camera_white, "camera_blank"),
+        (_camera_plain, "camera_blank"),
+        (_robot_silent, "pose_silent"),
+        (_pose_late, "pose_silent"),
+        (_pose_clock, "pose_clock"),
+        (_pose_jump, "pose_jump"),
+        (_pose_nan, "pose_invalid"),
+        (_tool_tilt, "tool_tilt"),
+        (_policy_error, "policy_invalid"),
+        (_policy_nan, "gate"),
+        (_servo_silent, "servo_lost"),
+    ],
+)
+def test_each_trouble_stops_the_arm_within_200_ms_and_stays_latched(
+    contract: PolicyContract, mode: CommandMode, trouble: Callable[[World], None], code: str
+) -> None:
+    world = World(contract, mode).running()
+    since = world.now
+    trouble(world)
+    assert_stops(world, code, since)
+    # Trouble that is over does not start the arm again.
+    fault, steps = world.loop.fault, world.loop.steps
+    world.camera_on = world.robot_on = world.servo_on = True
+    world.pixels, world.camera_delay = world.noise, 0.01
+    world.pose_change = lambda pose: pose
+    world.policy.error, world.policy.action = None, np.array([0.5, 0.0, 0.0])
+    sent = len(world.commands)
+    world.run(1.0)
+    assert world.loop.fault is fault
+    assert world.loop.steps == steps
+    assert len(world.commands) == sent
+    # A person's start does.
+    assert world.start() is None
+    world.run(0.5)
+    assert world.loop.fault is None
+    assert world.loop.steps > 2
+
+
+def test_the_first_fault_is_kept(world: World) -> None:
+    world.running()
+    first = Fault("a", "first", "cure")
+    world.loop.stop(first, world.now)
+    world.loop.stop(Fault("b", "second", "cure"), world.now)
+    assert world.loop.fault is first
+
+
+@pytest.mark.parametrize("code", [-1, 2, 5, 6])
+def test_a_halting_servo_stops_the_policy(world: World, code: int) -> None:
+    world.running()
+    since = world.now
+    world.status = code
+    assert_stops(world, "servo_halt", since, within=WatchdogLimits().servo_halt + 0.02)
+
+
+@pytest.mark.parametrize("code", [1, 3, 4])
+def test_a_servo_that_only_slows_down_does_not(world: World, code: int) -> None:
+    world.running()
+    world.status = code
+    world.run(1.0)
+    assert world.loop.phase is Phase.RUNNING
+
+
+def test_slow_inference_stops_the_arm_after_a_few_steps(world: World) -> None:
+    world.running()
+    world.policy.duration = 0.09
+    world.run(0.5)
+    assert world.loop.fault is not None
+    assert world.loop.fault.code == "inference_slow"
+
+
+def test_one_slow_inference_does_not_stop_but_its_outdated_command_is_dropped(
+    world: World,
+) -> None:
+    world.running()
+    world.policy.duration = 0.16
+    steps = world.loop.steps
+    slow = False
+    while not slow:
+        world.now += 1 / 30
+        before = world.now
+        assert world.loop.frame(world.frame()) is None
+        slow = world.now > before
+    assert world.loop.steps == steps
+    assert world.loop.phase is Phase.RUNNING
+    assert world.loop.command(world.now) is None
+
+
+def test_surprise_slows_first_and_stops_then(world: World) -> None:
+    world.running()
+    world.policy.surprise = 90.0  # halfway between slow and stop
+    world.run(0.5)
+    assert world.loop.phase is Phase.RUNNING
+    assert world.decisions[-1].speed_scale == pytest.approx(0.6)
+    assert world.decisions[-1].gated.delta[0] == pytest.approx(0.6 * 0.5 * 0.02)
+    world.policy.surprise = 1.0
+    world.run(0.3)
+    assert world.decisions[-1].speed_scale == 1.0
+    world.policy.surprise = 200.0
+    world.run(0.6)
+    assert world.loop.fault is not None
+    assert world.loop.fault.code == "surprise"
+    assert world.decisions[-1].speed_scale == pytest.approx(0.2)
+
+
+def test_surprise_in_the_first_steps_does_not_count(world: World) -> None:
+    world.policy.surprise = 1000.0
+    world.start()
+    world.run(0.45)
+    assert world.loop.phase is Phase.RUNNING
+    assert all(d.speed_scale == 1.0 for d in world.decisions)
+
+
+def test_a_single_blank_frame_is_skipped_not_decided_on(world: World) -> None:
+    world.running()
+    pictures = iter([np.zeros((120, 160, 3), np.uint8)])
+    world.pixels = lambda: next(pictures, world.noise())
+    world.run(1.0)
+    assert world.loop.phase is Phase.RUNNING
+    assert all(d.frame.pixels.any() for d in world.decisions)
+
+
+def test_an_arm_that_cannot_follow_is_not_commanded_further_than_the_leash(
+    contract: PolicyContract,
+) -> None:
+    world = World(contract)
+    blocked = np.array(contract.home)
+    world.pose_change = lambda p: dataclasses.replace(p, tool_tip=blocked)
+    world.policy.action = np.array([1.0, 0.0, 0.0])
+    world.start()
+    world.run(5.0)
+    targets = np.array([d.gated.target for d in world.decisions])
+    assert float(np.linalg.norm(targets - blocked, axis=1).max()) <= contract.leash + 1e-9
+
+
+@pytest.mark.parametrize("tip", [[0.4, 0.0, -0.2], [math.nan, 0.0, 0.1], [0.4, 0.5, 0.1]], ids=str)
+def test_a_start_outside_the_workspace_is_refused(world: World, tip: list[float]) -> None:
+    world.tip = np.array(tip)
+    fault = world.start()
+    assert fault is not None
+    assert fault.cure
+    world.run(1.0)
+    assert world.commands == []
+
+
+def test_after_a_stop_standing_still_is_commanded_and_then_nothing(world: World) -> None:
+    world.running()
+    tip, since = world.tip.copy(), world.now
+    world.loop.finish(world.now)
+    assert world.loop.phase is Phase.HOLDING
+    hold = world.loop.command(world.now)
+    assert isinstance(hold, PoseCommand)
+    np.testing.assert_allclose(hold.position, tip + TOOL, atol=1e-9)
+    world.run(1.0)
+    assert world.loop.phase is Phase.STOPPED
+    assert world.loop.fault is None
+    assert max(at for at, _ in world.commands) <= since + 0.1 + TICK
+
+
+def test_a_process_that_was_held_up_reads_waiting_messages_before_it_judges(
+    world: World,
+) -> None:
+    world.running()
+    world.now += 0.19  # the process did not run; frames, poses and statuses wait to be read
+    world.loop.watch(world.now)
+    world.loop.pose(world.pose())
+    world.loop.servo_status(0, "", world.now)
+    world.loop.frame(world.frame())
+    world.now += 0.02
+    world.loop.watch(world.now)
+    assert world.loop.phase is Phase.RUNNING
+
+
+def test_a_process_that_is_always_held_up_still_judges(world: World) -> None:
+    world.running()
+    for _ in range(2):
+        world.now += 0.19
+        world.loop.watch(world.now)
+    assert world.loop.fault is not None
+
+
+@pytest.mark.parametrize("mode", list(CommandMode))
+def test_no_sequence_of_events_commands_more_than_the_bounds_or_moves_a_stopped_arm(
+    contract: PolicyContract, mode: CommandMode
+) -> None:
+    rng = np.random.default_rng(7)
+    troubles = [value for name, value in globals().items() if name.startswith("_camera_")]
+    troubles += [_robot_silent, _pose_jump, _pose_nan, _policy_error, _policy_nan, _servo_silent]
+    for _ in range(60):
+        world = World(contract, mode)
+        world.start()
+        last: np.ndarray | None = None
+        for _ in range(12):
+            choice = rng.integers(0, 6)
+            if choice == 0:
+                troubles[rng.integers(len(troubles))](world)
+            elif choice == 1:
+                world.policy.action = rng.normal(size=3) * 3
+            elif choice == 2:
+                world.loop.finish(world.now)
+            elif choice == 3:
+                world.status = int(rng.integers(-1, 7))
+            elif choice == 4:
+                world.policy.duration = float(rng.uniform(0, 0.3))
+            first = len(world.commands)
+            was_stopped = world.loop.phase is Phase.STOPPED
+            world.run(float(rng.uniform(0.01, 0.3)))
+            assert not (was_stopped and len(world.commands) > first)
+            for _, command in world.commands[first:]:
+                if isinstance(command, TwistCommand):
+                    assert np.linalg.norm(command.linear) <= 0.2 + 1e-9
+                    continue
+                assert np.isfinite(command.position).all()
+                tip = command.position - TOOL
+                assert np.all(tip >= np.array(contract.workspace.lower) - 1e-9)
+                assert np.all(tip <= np.array(contract.workspace.upper) + 1e-9)
+                if last is not None:
+                    assert np.linalg.norm(tip - last) <= contract.leash + 1e-9
+                last = tip

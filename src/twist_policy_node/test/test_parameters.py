@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twist_policy.contract import PolicyContract
+from twist_policy_node.parameters import (
+    ROWS,
+    TABLE,
+    ParameterError,
+    check_together,
+    check_value,
+    default_values,
+    markdown_table,
+    watchdog_limits,
+)
+from twist_policy_node.watchdogs import WatchdogLimits
+
+
+def test_the_readme_holds_exactly_this_table() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert markdown_table() in readme, (
+        "README.md is out of date; paste the output of python3 -m twist_policy_node.parameters"
+    )
+
+
+def test_every_default_satisfies_its_own_row_and_all_rows_together(
+    contract: PolicyContract,
+) -> None:
+    for row in TABLE:
+        check_value(row, row.default)
+        assert row.description.endswith(".")
+        if isinstance(row.default, (int, float)) and not isinstance(row.default, bool):
+            assert row.minimum is not None
+            assert row.maximum is not None
+    check_together(default_values(), contract)
+    assert len(ROWS) == len(TABLE)
+
+
+def test_the_defaults_are_the_watchdogs_own() -> None:
+    assert watchdog_limits(default_values()) == WatchdogLimits()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("command_rate", 0.0, "20.0..200.0"),
+        ("command_rate", math.nan, "finite"),
+        ("command_rate", math.inf, "finite"),
+        ("command_rate", 50, "write 50.0"),
+        ("command_rate", "fast", "type double"),
+        ("frozen_frame_limit", 5.0, "type integer"),
+        ("frozen_frame_limit", True, "type integer"),
+        ("frozen_frame_limit", 1, "within 2"),
+        ("autostart", 1, "type bool"),
+        ("command_mode", "joint", "pose, twist"),
+        ("checkpoint", 3, "type string"),
+        ("frame_age_limit", 0.0, "within"),
+    ],
+)
+def test_a_bad_value_is_refused_with_type_or_range(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ParameterError, match=name) as error:
+        check_value(ROWS[name], value)
+    assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"surprise_slow": 100.0, "surprise_stop": 100.0}, ["surprise_slow", "surprise_stop"]),
+        ({"inference_time_limit": 0.2}, ["inference_time_limit", "control period"]),
+        ({"stop_hold_time": 0.04, "command_rate": 20.0}, ["stop_hold_time", "command_rate"]),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused(
+    contract: PolicyContract, changes: dict[str, Any], names: list[str]
+) -> None:
+    with pytest.raises(ParameterError) as error:
+        check_together(default_values() | changes, contract)
+    for name in names:
+        assert name in str(error.value)
