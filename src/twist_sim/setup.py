@@ -11,12 +11,12 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
     ],
-    install_requires=["setuptools", "numpy", "mujoco", "gymnasium", "PyYAML"],
+    install_requires=["setuptools", "numpy", "mujoco", "gymnasium", "PyYAML", "example-robot-data"],
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",
     maintainer_email="maintainers@twist-robotics.dev",
-    description="Task cards, the MuJoCo scene, domain randomisation, environments and the robot twin.",
+    description="Task cards, the MuJoCo scene, randomised looks, environments and the robot twin.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [

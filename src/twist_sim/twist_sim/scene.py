@@ -11,186 +11,19 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twist_sim.camera_geometry import matrix_from_quaternion, quaternion_from_matrix
 from twist_sim.kinematics import DifferentialIk
 from twist_sim.layout import Layout, ObjectDynamics
-from twist_sim.panda import ARM_JOINTS, add_arm, panda_chain
+from twist_sim.panda import ARM_JOINTS
+from twist_sim.scene_model import build_spec
 from twist_sim.task_card import TaskCard
+
+__all__ = ["SIM_STATE_SIZE", "PandaScene", "SceneSnapshot", "build_spec"]
 
 Array = NDArray[np.float64]
 
 SIM_STATE_SIZE = 16
 """Numbers in the simulator state: 7 joint positions (rad), object position (3, m), object
 quaternion (w, x, y, z), goal x and y (m)."""
-
-_DISC_THICKNESS = 0.0005
-_TORSIONAL_FRICTION, _ROLLING_FRICTION = 0.005, 0.0001
-
-
-def build_spec(card: TaskCard) -> mujoco.MjSpec:
-    """The scene as an editable specification, e.g. for adding materials before compiling.
-
-    Named geoms: ``floor``, ``table``, ``goal``, ``cube``, ``peg``, ``robot_link0`` to
-    ``robot_link7``, ``robot_mount``, and the invisible ``table_surface``. Only peg, cube and table
-    surface touch, by explicit pairs. Camera ``workspace``; light ``key_light``; site ``tool_tip``.
-
-    Raises:
-        RobotDataError: the Panda's meshes are missing.
-    """
-    spec = mujoco.MjSpec()
-    spec.modelname = card.task
-    spec.option.timestep = card.physics.timestep
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    _add_surroundings(spec, card)
-    flange = add_arm(spec, visuals=True)
-    _add_tool(flange, card)
-    _add_object_and_goal(spec, card)
-    _add_contacts(spec, card)
-    _add_actuators(spec, card)
-    _add_camera(spec, card)
-    return spec
-
-
-def _visual_geom(body: mujoco.MjsBody, name: str, kind: mujoco.mjtGeom, **values: object) -> None:
-    body.add_geom(name=name, type=kind, contype=0, conaffinity=0, mass=0.0, **values)
-
-
-def _add_surroundings(spec: mujoco.MjSpec, card: TaskCard) -> None:
-    table, world = card.table, spec.worldbody
-    lower, upper = np.array(table.lower), np.array(table.upper)
-    centre, half = (lower + upper) / 2, (upper - lower) / 2
-    _visual_geom(
-        world,
-        "floor",
-        mujoco.mjtGeom.mjGEOM_PLANE,
-        pos=(0, 0, -table.height),
-        size=(5, 5, 1),
-        rgba=(0.35, 0.35, 0.35, 1),
-    )
-    _visual_geom(
-        world,
-        "table",
-        mujoco.mjtGeom.mjGEOM_BOX,
-        pos=(*centre, -table.thickness / 2),
-        size=(*half, table.thickness / 2),
-        rgba=(0.55, 0.45, 0.35, 1),
-    )
-    # Contact with a plane is cheaper and steadier than with the table's box; the workspace keeps
-    # peg and object far from the table's edge.
-    _visual_geom(
-        world,
-        "table_surface",
-        mujoco.mjtGeom.mjGEOM_PLANE,
-        size=(5, 5, 1),
-        rgba=(0, 0, 0, 0),
-        group=3,
-    )
-    world.add_light(
-        name="key_light",
-        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
-        pos=(1.0, 0.5, 2.0),
-        dir=(-0.3, -0.25, -1.0),
-        diffuse=(0.7, 0.7, 0.7),
-        ambient=(0.3, 0.3, 0.3),
-        castshadow=False,
-    )
-
-
-def _add_tool(flange: mujoco.MjsBody, card: TaskCard) -> None:
-    tool, offset = card.tool, np.array(card.tool.offset)
-    _visual_geom(
-        flange,
-        "robot_mount",
-        mujoco.mjtGeom.mjGEOM_CYLINDER,
-        fromto=(0, 0, 0, *offset / offset[2] * tool.mount_length),
-        size=(tool.mount_radius, 0, 0),
-        rgba=(0.3, 0.3, 0.3, 1),
-    )
-    # A capsule ends a radius beyond its segment: the tip is exactly at the offset.
-    end = offset - np.array([0.0, 0.0, tool.radius])
-    _visual_geom(
-        flange,
-        "peg",
-        mujoco.mjtGeom.mjGEOM_CAPSULE,
-        fromto=(*offset / offset[2] * tool.mount_length, *end),
-        size=(tool.radius, 0, 0),
-        rgba=(0.15, 0.15, 0.15, 1),
-    )
-    flange.add_site(name="tool_tip", pos=tool.offset, size=(0.002, 0, 0), group=4)
-
-
-def _add_object_and_goal(spec: mujoco.MjSpec, card: TaskCard) -> None:
-    half = card.object.size / 2
-    cube = spec.worldbody.add_body(name="cube", pos=(0.5, 0.1, half))
-    cube.add_freejoint(name="cube")
-    cube.add_geom(
-        name="cube",
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=(half, half, half),
-        mass=sum(card.object.mass) / 2,
-        contype=0,
-        conaffinity=0,
-        rgba=(0.9, 0.75, 0.1, 1),
-    )
-    goal = spec.worldbody.add_body(name="goal", pos=(0.5, -0.1, 0), mocap=True)
-    _visual_geom(
-        goal,
-        "goal",
-        mujoco.mjtGeom.mjGEOM_CYLINDER,
-        pos=(0, 0, _DISC_THICKNESS / 2),
-        size=(card.goal.radius, _DISC_THICKNESS / 2, 0),
-        rgba=(0.8, 0.1, 0.1, 1),
-    )
-
-
-def _add_contacts(spec: mujoco.MjSpec, card: TaskCard) -> None:
-    sliding = sum(card.object.friction) / 2
-    for name, first, second, friction in (
-        ("cube_table", "table_surface", "cube", sliding),
-        ("cube_peg", "peg", "cube", card.physics.peg_friction),
-        ("peg_table", "table_surface", "peg", card.physics.peg_friction),
-    ):
-        spec.add_pair(
-            name=name,
-            geomname1=first,
-            geomname2=second,
-            condim=3,
-            friction=(
-                *(friction, friction, _TORSIONAL_FRICTION),
-                *(_ROLLING_FRICTION, _ROLLING_FRICTION),
-            ),
-        )
-
-
-def _add_actuators(spec: mujoco.MjSpec, card: TaskCard) -> None:
-    efforts = {joint.name: joint.effort for joint in panda_chain()[1]}
-    for name, stiffness in zip(ARM_JOINTS, card.physics.stiffness, strict=True):
-        actuator = spec.add_actuator(
-            name=name,
-            target=name,
-            trntype=mujoco.mjtTrn.mjTRN_JOINT,
-            forcelimited=True,
-            forcerange=(-efforts[name], efforts[name]),
-        )
-        actuator.set_to_position(kp=stiffness, kv=stiffness * card.physics.damping_ratio)
-
-
-def _add_camera(spec: mujoco.MjSpec, card: TaskCard) -> None:
-    model = card.camera.model()
-    # MuJoCo cameras look along -z with y up; optical frames look along +z with y down.
-    rotation = matrix_from_quaternion(model.orientation) @ np.diag([1.0, -1.0, -1.0])
-    spec.worldbody.add_camera(
-        name="workspace",
-        pos=model.position,
-        quat=quaternion_from_matrix(rotation),
-        resolution=(model.width, model.height),
-        focal_pixel=(model.fx, model.fy),
-        principal_pixel=(model.width / 2 - model.cx, model.height / 2 - model.cy),
-        # The size only sets the scale between pixels and metres of the sensor.
-        sensor_size=(model.width * 3e-6, model.height * 3e-6),
-    )
-    spec.visual.global_.offwidth = max(spec.visual.global_.offwidth, model.width)
-    spec.visual.global_.offheight = max(spec.visual.global_.offheight, model.height)
 
 
 @dataclass(frozen=True)
