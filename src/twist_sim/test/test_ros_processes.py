@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -70,3 +71,25 @@ def test_a_wrong_parameter_ends_the_start_with_one_clear_message(
         assert child.wait(timeout=20) == 1
     assert complaint in output
     assert "Traceback" not in output
+
+
+def test_the_users_own_fast_dds_profile_is_kept(monkeypatch):
+    from twist_sim.ros.robot_twin import enlarge_shared_memory
+
+    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/home/me/mine.xml")
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    enlarge_shared_memory()
+    assert os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] == "/home/me/mine.xml"
+    assert "FASTDDS_DEFAULT_PROFILES_FILE" not in os.environ
+
+
+def test_the_shared_memory_for_images_holds_several_of_them(monkeypatch):
+    from twist_sim.ros.robot_twin import enlarge_shared_memory
+
+    for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.setenv(name, "")
+    enlarge_shared_memory()
+    profile = ElementTree.parse(os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"])
+    size = profile.find(".//{*}segment_size")
+    assert size is not None
+    assert int(size.text) > 4 * 640 * 480 * 3

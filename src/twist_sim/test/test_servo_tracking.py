@@ -13,6 +13,7 @@ from twist_sim.ros.servo_interface import CommandType, PoseCommand, StatusCode
 from twist_sim.ros.servo_logic import ServoConfig, ServoLogic
 from twist_sim.ros.twin_world import TwinWorld
 from twist_sim.scene import PandaScene
+from twist_sim.scripted import ScriptedPusher
 from twist_sim.task_card import load_task_card
 
 TICKS = 10  # of Servo (0.01 s) per control period (0.1 s)
@@ -134,3 +135,19 @@ def test_a_target_out_of_reach_halts_the_arm_and_the_way_back_stays_open(card):
         step = home - here
         cell.follow(here + step * min(1.0, 0.03 / max(1e-9, float(np.linalg.norm(step)))))
     assert np.linalg.norm(cell.world.tool_position - home) < 0.005
+
+
+def test_block_push_is_solved_through_servo_with_40_ms_of_latency(card):
+    pusher, rules = ScriptedPusher(card), card.task_rules
+    for trial in range(4):
+        cell, gate = Cell(card), ActionGate.from_contract(card.contract(False))
+        cell.world.reset(100, trial)
+        gate.reset(cell.world.tool_position)
+        previous = cell.world.tool_position
+        for _ in range(card.episode_steps):
+            state = rules.privileged_state(cell.world._scene)
+            target = gate.step(pusher.act(state), cell.world.tool_position).target
+            cell.follow(previous, 4)
+            cell.follow(target, TICKS - 4)
+            previous = target
+        assert cell.world.truth().success, f"trial {trial} ended at {cell.world.truth().distance}"

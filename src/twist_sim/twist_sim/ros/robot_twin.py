@@ -283,7 +283,7 @@ class _Looks:
         return self.sampler.draw_trial(trial)
 
 
-def _enlarge_shared_memory() -> None:
+def enlarge_shared_memory() -> None:
     """Makes room for whole images in Fast DDS's shared memory, unless the user has a profile."""
     variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
     if not any(os.environ.get(name) for name in variables):
@@ -293,7 +293,7 @@ def _enlarge_shared_memory() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the ``robot_twin`` executable."""
-    _enlarge_shared_memory()
+    enlarge_shared_memory()
     return run_node(NODE_NAME, RobotTwin, arguments)
 
 
