@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,16 @@ class RunningGraph:
         """What it printed."""
         return (self.output.parent / "terminal.log").read_text(encoding="utf-8")
 
+    def results(self) -> list[dict[str, Any]]:
+        """The judged and aborted trials, in order."""
+        data = json.loads((self.output / "results.json").read_text(encoding="utf-8"))
+        return list(data["results"])
+
+    def kill(self, name: str) -> None:
+        """Kills the node `name` as a crash would."""
+        (pid,) = self.pids(name)
+        os.kill(pid, signal.SIGKILL)
+
     def pids(self, name: str) -> list[int]:
         """Processes that were started as the node `name` of this graph."""
         found = []
@@ -49,6 +61,25 @@ class RunningGraph:
                 found.append(int(entry.name))
         return found
 
+
+PATIENT_LIMITS = """
+/twist_policy_node:
+  ros__parameters:
+    frame_age_limit: 1.0
+    frame_interval_limit: 1.0
+    pose_age_limit: 1.0
+    inference_overrun_limit: 100
+    servo_silence_limit: 1.0
+    servo_halt_limit: 3.0
+    activation_timeout: 30.0
+/trial_runner:
+  ros__parameters:
+    first_step_timeout: 40.0
+    step_timeout: 10.0
+    service_timeout: 8.0
+    ground_truth_max_age: 5.0
+"""
+"""Watchdogs that bear a machine on which a compiler runs as well; the promises stay the same."""
 
 StartGraph = Callable[..., RunningGraph]
 
@@ -76,13 +107,21 @@ def start_graph(tmp_path: Path, synthetic_checkpoint: Path) -> Iterator[StartGra
         domain = free_domain_id()
         output = tmp_path / f"run_{len(started)}" / "bags"
         output.parent.mkdir()
+        limits = output.parent / "limits.yaml"
+        limits.write_text(PATIENT_LIMITS)
         environment = {
             **os.environ,
             "ROS_DOMAIN_ID": str(domain),
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "PYTHONUNBUFFERED": "1",
         }
-        arguments = [f"checkpoint:={checkpoint}", f"output:={output}", "report:=false", *words]
+        arguments = [
+            f"checkpoint:={checkpoint}",
+            f"output:={output}",
+            f"params_file:={limits}",
+            "report:=false",
+            *words,
+        ]
         with (output.parent / "terminal.log").open("w") as terminal:
             process = subprocess.Popen(
                 [sys.executable, "-m", "twist_bringup.run_stack", *arguments],

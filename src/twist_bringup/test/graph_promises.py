@@ -27,9 +27,9 @@ from twist_policy.contract import PolicyContract
 
 PATIENCE = 60.0
 """Seconds an awaited event may take: loading torch on a busy machine; not a measure of anything."""
-STOP_LIMIT = 1.0
-"""Seconds between the last good frame and the last command, with room for a busy machine; the
-watchdogs' own limits are below 0.2 s and tested where the clock is a fake."""
+STOP_LIMIT = 2.0
+"""Seconds between the last good frame and the last command: the patient limits of these tests, 1 s,
+and as much again. The limits of everyday are below 0.2 s, and tested where the clock is a fake."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def camera_fault_stops_the_arm_for_good(probe: GraphProbe, fault: str) -> None:
     if fault == "drop":
         last_frame = max(seen.at for seen in probe.frames)
         assert last_command - last_frame < STOP_LIMIT
-    assert last_command - answered < 2 * STOP_LIMIT
+    assert last_command - answered < STOP_LIMIT + 1.0
     commands, steps = len(probe.commands), len(probe.steps)
     probe.set_camera_fault("none")
     probe.more_frames(20)

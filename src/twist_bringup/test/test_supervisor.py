@@ -50,7 +50,7 @@ def exits(code: int, text: str = "") -> str:
 class Run:
     """One supervised run that reacts to lines as they come."""
 
-    def __init__(self, programs: dict[Process, str], settle: float = 0.3) -> None:
+    def __init__(self, programs: dict[Process, str]) -> None:
         self.lines: list[tuple[str, str]] = []
         self.events: list[tuple[str, str]] = []
         self.reactions: dict[tuple[str, str], Callable[[], None]] = {}
@@ -60,7 +60,6 @@ class Run:
             {**os.environ, "PYTHONUNBUFFERED": "1"},
             self._line,
             lambda name, message: self.events.append((name, message)),
-            settle,
         )
 
     def _line(self, process: Process, line: str) -> None:
@@ -119,15 +118,23 @@ def test_a_required_process_that_ends_with_code_zero_has_died_as_well() -> None:
     assert Run({process("node"): NODE, process("robot"): exits(0)})().cause is Cause.DIED
 
 
-def test_after_a_required_death_the_finishing_process_has_time_to_close() -> None:
-    # It ends by itself a moment after the death, before any signal: its exit ends the settling.
-    closing = "import time; time.sleep(0.5); print('aborted by itself', flush=True)"
-    trials = process("trials", finishes=True, stop_stage=0)
-    run = Run({trials: closing, process("robot"): exits(1)}, settle=20.0)
-    started = time.monotonic()
-    assert run() == Ending(Cause.DIED, "robot", 1)
-    assert ("trials", "aborted by itself") in run.lines
-    assert time.monotonic() - started < 15.0
+def test_after_a_death_the_others_get_sigterm_and_after_ctrl_c_sigint() -> None:
+    tells = (
+        "import signal, sys\n"
+        "for n in (signal.SIGINT, signal.SIGTERM):\n"
+        "    signal.signal(n, lambda n, _: (print('got', n, flush=True), sys.exit(0)))\n"
+        "print('up', flush=True)\n"
+        "signal.pause()\n"
+    )
+    fragile = process("robot")
+    run = Run({process("node"): tells, fragile: NODE})
+    run.when("node", "up", lambda: run.supervisor._children["robot"].popen.kill())
+    assert run() == Ending(Cause.DIED, "robot", -signal.SIGKILL)
+    assert ("node", f"got {int(signal.SIGTERM)}") in run.lines
+    run = Run({process("node"): tells})
+    run.when("node", "up", interrupt())
+    assert run().cause is Cause.SIGNALLED
+    assert ("node", f"got {int(signal.SIGINT)}") in run.lines
 
 
 def test_death_of_a_process_that_is_not_required_changes_nothing() -> None:

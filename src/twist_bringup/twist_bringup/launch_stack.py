@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -79,9 +80,9 @@ def _node(process: Process) -> Node:
         parameters.append(process.params_file)
     on_exit = None
     if process.finishes:
-        on_exit = [Shutdown(reason=f"{process.name} has finished")]
+        on_exit = _shut_down_because(f"{process.name} has finished")
     elif process.required:
-        on_exit = [Shutdown(reason=f"{process.name}, which is required, has ended")]
+        on_exit = _shut_down_because(f"{process.name}, which is required, has ended")
     kind = LifecycleNode if process.lifecycle else Node
     return kind(
         package=process.package,
@@ -98,6 +99,14 @@ def _node(process: Process) -> Node:
         on_exit=on_exit,
         additional_env={"PYTHONUNBUFFERED": "1"},
     )
+
+
+def _shut_down_because(reason: str) -> Callable[[object, LaunchContext], list[Shutdown]]:
+    def shut_down(_event: object, context: LaunchContext) -> list[Shutdown]:
+        # While everything is being stopped, each end is expected and no reason for a second stop.
+        return [] if context.is_shutdown else [Shutdown(reason=reason)]
+
+    return shut_down
 
 
 def _parameter_file(name: str, tree: dict[str, object]) -> Path:

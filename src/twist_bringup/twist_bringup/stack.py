@@ -58,7 +58,7 @@ class Process:
         respawn: whether it is started again after it died.
         respawn_delay: seconds before that.
         stop_stage: at the end, processes of a lower stage are stopped first.
-        stop_grace: seconds it has to end after SIGINT before SIGTERM is sent.
+        stop_grace: seconds it has to end after the first signal before the next one is sent.
     """
 
     name: str
@@ -180,7 +180,13 @@ def describe(options: StackOptions) -> Stack:
     else:
         processes.append(_moveit_servo(options, profile))
         packages.append(("moveit_servo", _apt("moveit-servo")))
-        packages.append((profile.moveit_config, _apt(profile.moveit_config.replace("_", "-"))))
+        released = profile.moveit_config.startswith("moveit_resources_")
+        cure = (
+            _apt(profile.moveit_config.replace("_", "-"))
+            if released
+            else f"build {profile.driver_source}, which contains it"
+        )
+        packages.append((profile.moveit_config, cure))
     processes.append(_policy_node(options, profile))
     if options.record:
         processes.append(_recorder(profile))
@@ -347,7 +353,8 @@ def _trial_runner(options: StackOptions) -> Process:
         finishes=True,
         progress=True,
         stop_stage=0,
-        stop_grace=10.0,
+        # It asks the policy to stop and the recorder to close the bag; either may be the dead one.
+        stop_grace=15.0,
     )
 
 

@@ -26,6 +26,7 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+_CLEAN_CODES = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 TERMINATE_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -70,8 +71,6 @@ class _State:
     ending: Ending | None = None
     stages: list[int] = field(default_factory=list)
     """Stop stages that are not over, the current one first; empty while running."""
-    stop_at: float = float("inf")
-    """When stopping begins after a required process died."""
     escalate_at: float = float("inf")
     respawn: list[tuple[float, Process]] = field(default_factory=list)
     forced: list[str] = field(default_factory=list)
@@ -86,8 +85,9 @@ class Supervisor:
         environment: environment of the children.
         on_line: called with (process, line without its end) for every line of output.
         on_event: called with (process name or "", message) when something happened to a process.
-        settle: seconds between the death of a required process and the first stop signal, in which
-            the finishing process may notice and close what it has open.
+
+    A stop begins with SIGINT, as a person's Ctrl-C does; after the death of a required process it
+    begins with SIGTERM, so that the others can tell the two apart.
     """
 
     def __init__(
@@ -97,14 +97,12 @@ class Supervisor:
         environment: Mapping[str, str],
         on_line: Callable[[Process, str], None],
         on_event: Callable[[str, str], None],
-        settle: float = 2.0,
     ) -> None:
         self._processes = tuple(processes)
         self._command_of = command_of
         self._environment = dict(environment)
         self._on_line = on_line
         self._on_event = on_event
-        self._settle = settle
         self._children: dict[str, _Child] = {}
         self._state = _State()
         self._selector = selectors.DefaultSelector()
@@ -171,7 +169,7 @@ class Supervisor:
 
     def _seconds_to_next_deadline(self) -> float | None:
         state = self._state
-        deadlines = [state.stop_at, state.escalate_at, *(at for at, _ in state.respawn)]
+        deadlines = [state.escalate_at, *(at for at, _ in state.respawn)]
         nearest = min(deadlines)
         return None if nearest == float("inf") else max(0.0, nearest - time.monotonic())
 
@@ -256,13 +254,12 @@ class Supervisor:
     def _on_death(self, process: Process, code: int) -> None:
         state = self._state
         if state.stages:
-            if code not in (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT):
+            if code not in _CLEAN_CODES:
                 self._on_event(process.name, f"ended with {describe_code(code)} while stopping")
             self._advance()
             return
         if process.finishes:
-            # After a death the verdict stays with the process that died first.
-            self._begin_stop(state.ending or Ending(Cause.FINISHED, process.name, code))
+            self._begin_stop(Ending(Cause.FINISHED, process.name, code))
         elif process.respawn:
             self._on_event(
                 process.name,
@@ -272,11 +269,9 @@ class Supervisor:
             state.respawn.append((time.monotonic() + process.respawn_delay, process))
         elif not process.required:
             self._on_event(process.name, f"ended with {describe_code(code)}; it is not required")
-        elif state.ending is None:
+        else:
             self._on_event(process.name, f"died with {describe_code(code)}; stopping the others")
-            state.ending = Ending(Cause.DIED, process.name, code)
-            waiting = any(child.process.finishes for child in self._children.values())
-            state.stop_at = time.monotonic() + (self._settle if waiting else 0.0)
+            self._begin_stop(Ending(Cause.DIED, process.name, code))
 
     # Stopping.
 
@@ -289,8 +284,6 @@ class Supervisor:
 
     def _take_deadlines(self) -> None:
         state, now = self._state, time.monotonic()
-        if now >= state.stop_at and state.ending is not None and not state.stages:
-            self._begin_stop(state.ending)
         if now >= state.escalate_at:
             self._escalate("it did not end in time")
         for item in [item for item in state.respawn if item[0] <= now]:
@@ -300,7 +293,6 @@ class Supervisor:
     def _begin_stop(self, ending: Ending) -> None:
         state = self._state
         state.ending = ending
-        state.stop_at = float("inf")
         state.respawn.clear()
         state.stages = sorted({p.stop_stage for p in self._processes})
         self._signal_stage()
@@ -333,6 +325,9 @@ class Supervisor:
         self._state.escalate_at = time.monotonic() + TERMINATE_GRACE
 
     def _send_next(self, child: _Child) -> signal.Signals:
+        ending = self._state.ending
+        if child.sent == 0 and ending is not None and ending.cause is Cause.DIED:
+            child.sent = 1
         number = _ESCALATION[min(child.sent, len(_ESCALATION) - 1)]
         child.sent += 1
         _signal_group(child, number)

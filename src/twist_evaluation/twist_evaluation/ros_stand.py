@@ -114,6 +114,7 @@ class RosStand:
         self._record = record
         self._was_ready = False
         self._interrupted = False
+        self._interruption = ""
         self._events: SimpleQueue[Any] = SimpleQueue()
         self._waiting_on: SimpleQueue[Any] = self._events
         self._steps_since: Time | None = None
@@ -138,8 +139,9 @@ class RosStand:
 
     # What other threads and signal handlers call.
 
-    def interrupt(self) -> None:
+    def interrupt(self, reason: str = "interrupted by a person") -> None:
         """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
+        self._interruption = reason
         self._interrupted = True
         self._waiting_on.put(_WAKE)
 
@@ -353,7 +355,7 @@ class RosStand:
                     item = queue.get(timeout=max(0.0, timeout))
             if self._interrupted:
                 self._interrupted = False
-                raise Interrupted
+                raise Interrupted(self._interruption)
             return None if item is _WAKE else item
         finally:
             self._waiting_on = self._events

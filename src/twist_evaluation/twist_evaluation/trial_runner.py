@@ -126,8 +126,8 @@ class TrialRunner:
                     break
         except StandLost as lost:
             reason = str(lost)
-        except Interrupted:
-            reason, interrupted = "interrupted", True
+        except Interrupted as error:
+            reason, interrupted = str(error) or "interrupted", True
         counts = self._counts()
         with contextlib.suppress(Exception):
             self._stand.publish_summary(counts, finished=True)
@@ -159,7 +159,7 @@ class TrialRunner:
         except StandLost as error:
             reason, end = str(error), error
         except Interrupted as error:
-            reason, end = "interrupted by a person", error
+            reason, end = str(error) or "interrupted by a person", error
         if course.active:
             # The policy may be dead or latched by now; the stop is asked for all the same.
             with contextlib.suppress(TrialAborted, StandLost, Interrupted):

@@ -23,7 +23,7 @@ class StandLost(Exception):
 
 
 class Interrupted(Exception):
-    """A person asked to stop."""
+    """Asked to stop, by a person or by whoever supervises the graph; the text says by whom."""
 
 
 @dataclass(frozen=True)
