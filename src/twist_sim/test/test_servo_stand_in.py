@@ -74,6 +74,10 @@ class Stand:
         publisher = publisher or self.poses
         return self.graph.peer.create_timer(0.02, lambda: publisher.publish(make()))
 
+    def spin_for(self, seconds):
+        end = self.graph.now().nanoseconds + seconds * 1e9
+        self.graph.spin_until(lambda: self.graph.now().nanoseconds > end)
+
     def spin_statuses(self, count):
         goal = len(self.statuses) + count
         self.graph.spin_until(lambda: len(self.statuses) >= goal)
@@ -120,11 +124,9 @@ def test_status_is_published_while_idle_and_not_while_paused(stand):
     stand.spin_statuses(5)
     assert stand.statuses[-1].code == ServoStatus.NO_WARNING
     assert stand.pause(True)
-    for _ in range(3):  # what was under way arrives
-        stand.graph.executor.spin_once(timeout_sec=0.05)
+    stand.spin_for(0.3)  # what was under way arrives
     count = len(stand.statuses)
-    end = stand.graph.now().nanoseconds + 300_000_000
-    stand.graph.spin_until(lambda: stand.graph.now().nanoseconds > end)
+    stand.spin_for(0.3)
     assert len(stand.statuses) == count
     assert stand.pause(False)
     stand.spin_statuses(5)
