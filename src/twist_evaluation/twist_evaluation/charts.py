@@ -14,6 +14,7 @@ from twist_evaluation.trial_record import Scene, Track
 _TRUE, _BELIEVED, _GRID, _TEXT, _AXIS = "#0f172a", "#2563eb", "#e8ecf2", "#64748b", "#cbd5e1"
 _GOAL, _GOAL_FILL, _TOOL = "#e11d48", "#ffe4e9", "#94a3b8"
 _FONT = 'font-family="inherit" font-size="11"'
+_HALO = 'paint-order="stroke" stroke="#fff" stroke-width="4" stroke-linejoin="round"'
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def histogram(
         if n
     )
     lines = ""
-    for row, marker in enumerate(markers):
+    for row, marker in enumerate(sorted(markers, key=lambda m: m.value)):
         x = plane.x(marker.value)
         anchor = "end" if x > width * 0.6 else "start"
         offset = -5 if anchor == "end" else 5
@@ -117,7 +118,8 @@ def histogram(
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{plane.top}" y2="{plane.y(0):.1f}" '
             f'stroke="{marker.colour}" stroke-width="1.4" stroke-dasharray="4 3"/>'
             f'<text x="{x + offset:.1f}" y="{plane.top + 10 + 14 * row}" text-anchor="{anchor}" '
-            f'fill="{marker.colour}" {_FONT} font-weight="600">{escape(marker.label)}</text>'
+            f'fill="{marker.colour}" font-weight="600" {_FONT} {_HALO}>'
+            f"{escape(marker.label)}</text>"
         )
     return _svg(width, height, _axes(plane, x_label, "count") + bars + lines)
 
@@ -146,18 +148,18 @@ def line_chart(
             f'<line x1="{plane.left}" x2="{width - plane.right}" y1="{y:.1f}" y2="{y:.1f}" '
             f'stroke="{marker.colour}" stroke-width="1.2" stroke-dasharray="4 3"/>'
             f'<text x="{width - plane.right}" y="{y - 4:.1f}" text-anchor="end" '
-            f'fill="{marker.colour}" {_FONT}>{escape(marker.label)}</text>'
+            f'fill="{marker.colour}" {_FONT} {_HALO}>{escape(marker.label)}</text>'
         )
     return _svg(width, height, _axes(plane, x_label, y_label) + body)
 
 
 def table_map(truth: Track, belief: Track, scene: Scene, *, width: int = 260) -> str:
-    """The table from above, x away from the robot (up), y to the left: one trial's paths.
+    """The table from above, as the camera faces it: the robot is above. One trial's paths.
 
     Shows the true and the believed path of the object, the tool's path, and the goal.
     """
     view = _TableView(scene, width)
-    body = view.frame(labels=False)
+    body = view.frame()
     goal = truth.goal if len(truth.goal) else belief.goal
     if len(goal):
         body += view.goal(goal[-1])
@@ -172,7 +174,7 @@ def table_map(truth: Track, belief: Track, scene: Scene, *, width: int = 260) ->
 def paths_relative_to_goal(
     tracks: Sequence[tuple[Track, str, str]], scene: Scene, *, width: int = 420
 ) -> str:
-    """All true paths of the object with the goals laid on top of one another.
+    """All true paths of the object with the goals laid on top of one another; robot above.
 
     Args:
         tracks: (true states, colour, name) of each trial.
@@ -185,7 +187,7 @@ def paths_relative_to_goal(
     ticks = nice_ticks(-reach * 100, reach * 100, 6)
     body = ""
     for tick in ticks:
-        x, y = plane.x(-tick / 100), plane.y(tick / 100)
+        x, y = plane.x(tick / 100), plane.y(-tick / 100)
         body += (
             f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{plane.top}" y2="{width - plane.bottom}" '
             f'stroke="{_GRID}"/><line x1="{plane.left}" x2="{width - plane.right}" y1="{y:.1f}" '
@@ -203,12 +205,12 @@ def paths_relative_to_goal(
         f'ry="{vertical:.1f}" fill="{_GOAL_FILL}" stroke="{_GOAL}" stroke-width="1.4"/>'
     )
     for path, colour, name in paths:
-        points = " ".join(f"{plane.x(-y):.1f},{plane.y(x):.1f}" for x, y in _thin(path))
+        points = " ".join(f"{plane.x(y):.1f},{plane.y(-x):.1f}" for x, y in _thin(path))
         x, y = path[-1]
         body += (
             f'<g><title>{escape(name)}</title><polyline points="{points}" fill="none" '
             f'stroke="{colour}" stroke-width="1.5" opacity="0.6" stroke-linejoin="round"/>'
-            f'<circle cx="{plane.x(-y):.1f}" cy="{plane.y(x):.1f}" r="4" fill="{colour}" '
+            f'<circle cx="{plane.x(y):.1f}" cy="{plane.y(-x):.1f}" r="4" fill="{colour}" '
             'stroke="#fff" stroke-width="1.2"/></g>'
         )
     return _svg(width, width, body)
@@ -216,7 +218,7 @@ def paths_relative_to_goal(
 
 def interval_bar(estimate: float, low: float, high: float, *, colour: str = "#16a34a") -> str:
     """A rate in [0, 1] with its interval on a scale from 0 to 100 %."""
-    left, span, y = 8, 384, 20
+    left, span, y = 16, 364, 20
     marks = "".join(
         f'<text x="{left + span * p / 100}" y="44" text-anchor="middle" fill="{_TEXT}" '
         f"{_FONT}>{p} %</text>"
@@ -257,26 +259,26 @@ def sparkline(values: np.ndarray, *, width: int = 220, height: int = 34) -> str:
 
 
 class _TableView:
-    """The workspace from above: base frame x points up, y to the left."""
+    """The workspace from above: base frame x points down, y to the right; the robot is above."""
 
     def __init__(self, scene: Scene, width: int) -> None:
         margin = 0.03
         self._scene = scene
-        self._x_top = scene.upper[0] + margin
-        self._y_left = scene.upper[1] + margin
+        self._x_top = scene.lower[0] - margin
+        self._y_left = scene.lower[1] - margin
         self._scale = width / (scene.upper[1] - scene.lower[1] + 2 * margin)
         self._width = width
         self.height = round((scene.upper[0] - scene.lower[0] + 2 * margin) * self._scale)
 
     def _at(self, position: np.ndarray) -> tuple[float, float]:
         return (
-            (self._y_left - float(position[1])) * self._scale,
-            (self._x_top - float(position[0])) * self._scale,
+            (float(position[1]) - self._y_left) * self._scale,
+            (float(position[0]) - self._x_top) * self._scale,
         )
 
-    def frame(self, *, labels: bool) -> str:
-        left, top = self._at(np.array(self._scene.upper))
-        right, bottom = self._at(np.array(self._scene.lower))
+    def frame(self) -> str:
+        left, top = self._at(np.array(self._scene.lower))
+        right, bottom = self._at(np.array(self._scene.upper))
         grid = ""
         for i in range(1, 10):
             offset = i * 0.1 * self._scale

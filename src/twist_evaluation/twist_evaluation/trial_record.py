@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -90,7 +91,8 @@ class TrialRecord:
         belief: what the policy believed.
         first_frame: (H, W, 3) uint8 RGB, or None without images.
         last_frame: likewise.
-        start: when the policy made its first step, nanoseconds since the epoch.
+        frame_interval: median seconds between two images; NaN with fewer than two.
+        start: when the policy made its first step, seconds since the epoch.
         duration: seconds that the bag spans.
         messages: how many.
         size: bytes on the disk.
@@ -107,7 +109,8 @@ class TrialRecord:
     belief: Track
     first_frame: np.ndarray | None
     last_frame: np.ndarray | None
-    start: int
+    frame_interval: float
+    start: float
     duration: float
     messages: int
     size: int
@@ -186,18 +189,19 @@ def read_trial(folder: Path, index: int = 0) -> TrialRecord:
         ) from error
 
 
-def frames(folder: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """Every camera frame of a bag: (receive time in ns, (H, W, 3) uint8 RGB).
+def frames(record: TrialRecord) -> Iterator[tuple[float, np.ndarray]]:
+    """Every camera frame of a trial: (image stamp, (H, W, 3) uint8 RGB).
 
-    Frames of an unknown encoding are left out.
+    The stamp is in seconds since the first step of the policy, as in the record's tracks. Frames
+    of an unknown encoding are left out.
     """
-    with AnyReader([folder]) as reader:
+    with AnyReader([record.folder]) as reader:
         images = [c for c in reader.connections if c.msgtype == _IMAGE][:1]
-        for connection, time, data in reader.messages(images) if images else ():
-            try:
-                yield time, rgb_frame(reader.deserialize(data, connection.msgtype))
-            except FrameError:
-                continue
+        for connection, _, data in reader.messages(images) if images else ():
+            message: Any = reader.deserialize(data, connection.msgtype)
+            stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+            with contextlib.suppress(FrameError):
+                yield stamp - record.start, rgb_frame(message)
 
 
 def _read(reader: AnyReader, folder: Path, custom: dict[str, str], index: int) -> TrialRecord:
@@ -205,11 +209,13 @@ def _read(reader: AnyReader, folder: Path, custom: dict[str, str], index: int) -
     truths: list[tuple[float, ...]] = []
     beliefs: list[tuple[float, ...]] = []
     images: list[Any] = []
+    image_times: list[int] = []
     connections = [c for c in reader.connections if c.msgtype in (_IMAGE, _STEP, _BELIEF, _TRUTH)]
-    for connection, _, data in reader.messages(connections):
+    for connection, time, data in reader.messages(connections):
         kind = connection.msgtype
         if kind == _IMAGE:
             images[1:] = [data]
+            image_times.append(time)
             continue
         message: Any = reader.deserialize(data, kind)
         stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
@@ -243,7 +249,10 @@ def _read(reader: AnyReader, folder: Path, custom: dict[str, str], index: int) -
         belief=_track(beliefs, origin),
         first_frame=shown[0] if shown else None,
         last_frame=shown[-1] if shown else None,
-        start=int(origin * 1e9),
+        frame_interval=float(np.median(np.diff(image_times))) * 1e-9
+        if len(image_times) > 1
+        else math.nan,
+        start=origin,
         duration=max(0, reader.duration) * 1e-9 if reader.message_count else 0.0,
         messages=reader.message_count,
         size=sum(path.stat().st_size for path in folder.glob("*.mcap")),

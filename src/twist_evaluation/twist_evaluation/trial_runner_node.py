@@ -7,6 +7,9 @@ arguments are wrong; 130 a person interrupted it.
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import platform
 import signal
 import sys
 import threading
@@ -63,6 +66,8 @@ PARAMETERS = (
     ),
 )
 
+_TERMINATED = "told to stop (SIGTERM), as when another process of the graph has died"
+
 
 def run_evaluation(node: Node) -> EvaluationEnd:
     """Runs what the parameters of `node` ask for; another thread must spin it meanwhile.
@@ -97,8 +102,8 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         ),
         record=values["record"],
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stand.interrupt())
+    signal.signal(signal.SIGINT, lambda *_: stand.interrupt())
+    signal.signal(signal.SIGTERM, lambda *_: stand.interrupt(_TERMINATED))
     judge = GroundTruthJudge(
         stand.ground_truth,
         stand.clock,
@@ -111,12 +116,22 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         step_timeout=values["step_timeout"],
         settle_time=values["settle_time"],
         maximum_consecutive_aborts=values["maximum_consecutive_aborts"],
-        custom_data=setup.custom_data,
+        custom_data={**setup.custom_data, "environment": json.dumps(_environment())},
     )
     _say(progress.heading(identity, output, len(results.open_trials())))
     end = TrialRunner(stand, judge, results, rules, _say).run()
     _say(progress.closing(end.counts, end.reports, end.reason, output, values["record"]))
     return end
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "system": platform.platform(),
+        "cores": str(os.cpu_count()),
+        "Python": platform.python_version(),
+        "ROS": os.environ.get("ROS_DISTRO", "jazzy (wheels)"),
+        "middleware": rclpy.get_rmw_implementation_identifier(),
+    }
 
 
 def _default_output(identity: EvaluationIdentity) -> Path:
