@@ -10,8 +10,8 @@ import pytest
 from graph_promises import GraphProbe, check_step
 from lifecycle_msgs.msg import Transition
 from rosbags.highlevel import AnyReader
+from running_graph import RunningGraph, StartGraph
 
-from conftest import RunningGraph, StartGraph
 from twist_bringup.executables import command_of
 from twist_bringup.options import StackOptions
 from twist_bringup.stack import describe

@@ -9,8 +9,8 @@ from graph_promises import (
     camera_fault_stops_the_arm_for_good,
     no_command_before_activation,
 )
+from running_graph import StartGraph
 
-from conftest import StartGraph
 from twist_sim.task_card import load_task_card
 
 pytestmark = [pytest.mark.realtime, pytest.mark.slow]

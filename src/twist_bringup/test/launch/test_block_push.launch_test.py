@@ -28,8 +28,8 @@ from graph_promises import (
     camera_fault_stops_the_arm_for_good,
     no_command_before_activation,
 )
+from running_graph import PATIENT_LIMITS
 
-from conftest import PATIENT_LIMITS
 from twist_bringup.launch_stack import actions_of
 from twist_bringup.options import StackOptions
 from twist_bringup.preflight import free_domain_id
