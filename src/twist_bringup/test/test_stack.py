@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twist_bringup.executables import check_packages, command_of
+from twist_bringup.executables import check_packages, check_programs, command_of
 from twist_bringup.options import ARGUMENTS, StackOptions
 from twist_bringup.robot_profile import ProfileError, config_folder, load_robot_profile
 from twist_bringup.stack import Process, StackError, complete, describe
@@ -66,6 +66,14 @@ def test_a_missing_program_says_to_build(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("AMENT_PREFIX_PATH", "")
     with pytest.raises(StackError, match="make build"):
         command_of(Process(name="x", package="twist_nothing", executable="x", module="no.such"))
+
+
+def test_missing_programs_are_named_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", "")
+    with pytest.raises(StackError, match="twist_sim/robot_twin, twist_sim/servo_stand_in"):
+        check_programs(describe(StackOptions()))
 
 
 def test_an_installed_program_is_preferred_to_the_module(

@@ -30,17 +30,28 @@ def check_packages(stack: Stack) -> None:
         )
 
 
+def check_programs(stack: Stack) -> None:
+    """Checks that every program is installed, before the first one is started.
+
+    Raises:
+        StackError: at least one is not; the message names them.
+    """
+    missing = [f"{p.package}/{p.executable}" for p in stack.processes if _program(p) is None]
+    if missing:
+        raise StackError(
+            f"not installed: {', '.join(missing)}; build the workspace (colcon build) and source it"
+        )
+
+
 def command_of(process: Process) -> list[str]:
     """The command line of a process without its ROS arguments.
 
     Raises:
         StackError: neither the installed program nor the module can be found.
     """
-    prefix = _prefix(process.package)
-    if prefix is not None:
-        program = prefix / "lib" / process.package / process.executable
-        if os.access(program, os.X_OK):
-            return [str(program)]
+    program = _program(process)
+    if program is not None:
+        return [str(program)]
     if process.module and _importable(process.module):
         start = f"import sys; from {process.module} import main; sys.exit(main())"
         return [sys.executable, "-c", start]
@@ -48,6 +59,12 @@ def command_of(process: Process) -> list[str]:
         f"the program {process.executable} of package {process.package} is not installed; "
         "build the workspace (make build) and source it (. ./env.sh)"
     )
+
+
+def _program(process: Process) -> Path | None:
+    prefix = _prefix(process.package)
+    program = prefix / "lib" / process.package / process.executable if prefix else None
+    return program if program is not None and os.access(program, os.X_OK) else None
 
 
 def _prefix(package: str) -> Path | None:

@@ -13,7 +13,7 @@ from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from twist_bringup.executables import check_packages
+from twist_bringup.executables import check_packages, check_programs
 from twist_bringup.options import ARGUMENTS, Argument, StackOptions, parse_arguments
 from twist_bringup.stack import Process, Stack, describe
 
@@ -43,6 +43,7 @@ def stack_actions(task: str) -> OpaqueFunction:
                 )
         stack = describe(StackOptions(**parse_arguments(words, ARGUMENTS)))  # type: ignore[arg-type]
         check_packages(stack)
+        check_programs(stack)
         return actions_of(stack)
 
     return OpaqueFunction(function=start)

@@ -1,0 +1,29 @@
+"""Each row of docs/safety.md names tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+WORKSPACE = Path(__file__).resolve().parents[3]
+TABLE = WORKSPACE / "docs" / "safety.md"
+ROWS = [
+    line
+    for line in TABLE.read_text(encoding="utf-8").splitlines()
+    if line.startswith("| ") and not line.startswith(("| failure", "|---"))
+]
+
+
+def test_the_table_has_rows() -> None:
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("|")[1].strip()[:40])
+def test_every_failure_names_tests_that_exist(row: str) -> None:
+    references = re.findall(r"`([\w/]+\.py)::(test_\w+)`", row)
+    assert references
+    for path, name in references:
+        source = (WORKSPACE / "src" / path).read_text(encoding="utf-8")
+        assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{path} has no {name}"
