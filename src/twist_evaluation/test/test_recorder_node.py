@@ -44,6 +44,7 @@ class Graph:
 
     def __init__(self, context: Context, **options: Any) -> None:
         parameters = {"topics": TOPICS, "minimum_free_megabytes": 1, "image_rate": 10.0}
+        parameters["required_topics"] = ["image"]
         parameters.update(options.pop("parameters", {}))
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.recorder = Recorder(context=context, parameter_overrides=overrides, **options)
@@ -187,6 +188,24 @@ def test_one_recording_at_a_time_and_none_without_a_start(
     existing = graph.start(tmp_path / "bag")
     assert not existing.success
     assert "exists already" in existing.message
+
+
+def test_recording_without_a_required_publisher_is_refused_and_named(
+    make_graph: Callable[..., Graph], tmp_path: Path
+) -> None:
+    graph = make_graph(
+        parameters={
+            "topics": [*TOPICS, "camera sensor_msgs/msg/Image"],
+            "required_topics": ["camera"],
+            "discovery_timeout": 0.1,
+        }
+    )
+
+    answer = graph.start(tmp_path / "bag")
+
+    assert not answer.success
+    assert "nobody publishes /camera" in answer.message
+    assert not (tmp_path / "bag").exists()
 
 
 def test_too_little_space_refuses_the_recording_and_says_so(

@@ -351,7 +351,7 @@ def test_resume_runs_what_was_aborted_or_is_missing_and_nothing_else(bench: Benc
     assert again.stand.calls.count("activate") == 2
     assert _outcomes(end) == ["success"] * 4
     assert end.complete
-    assert list(again.stand.bags)[0].endswith("trial_001_block_push_seed7_attempt2")
+    assert next(iter(again.stand.bags)).endswith("trial_001_block_push_seed7_attempt2")
 
 
 @pytest.mark.parametrize(

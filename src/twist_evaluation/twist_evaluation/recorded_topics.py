@@ -21,11 +21,13 @@ DEFAULT_TOPICS = (
     "robot_twin/ground_truth twist_msgs/msg/GroundTruth best_effort",
     "twist_policy_node/step twist_msgs/msg/PolicyStep reliable",
     "twist_policy_node/belief twist_msgs/msg/Belief reliable",
-    "trial_runner/trial twist_msgs/msg/Trial latched",
-    "trial_runner/result twist_msgs/msg/TrialResult latched",
+    "trial_runner/trial twist_msgs/msg/Trial reliable",
     "/diagnostics diagnostic_msgs/msg/DiagnosticArray reliable",
 )
 """``NAME TYPE[|OTHER_TYPE] [RELIABILITY]``; relative names, so that they can be remapped."""
+
+REQUIRED_TOPICS = ("camera/camera/color/image_raw", "twist_policy_node/step")
+"""Topics of the default list without which a recording is no evidence."""
 
 
 class TopicError(ValueError):

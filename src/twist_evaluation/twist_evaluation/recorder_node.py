@@ -18,6 +18,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 
 from twist_evaluation.bag_recording import BagRecording, RecordingSummary
 from twist_evaluation.bag_writer import COMPRESSIONS, BagError, BagWriter
@@ -29,6 +30,7 @@ from twist_evaluation.message_definitions import (
 from twist_evaluation.node_parameters import ParameterRow, declare_parameters
 from twist_evaluation.recorded_topics import (
     DEFAULT_TOPICS,
+    REQUIRED_TOPICS,
     RecordedTopic,
     TopicError,
     parse_topics,
@@ -40,6 +42,14 @@ PARAMETERS = (
         "topics",
         list(DEFAULT_TOPICS),
         "what to record: 'NAME TYPE[|OTHER_TYPE] [best_effort|reliable|latched]' per topic",
+    ),
+    ParameterRow(
+        "required_topics",
+        list(REQUIRED_TOPICS),
+        "names out of topics: a recording starts when each has a publisher; [''] for none",
+    ),
+    ParameterRow(
+        "discovery_timeout", 5.0, "s: how long a start waits for these publishers", (0.0, 9.0)
     ),
     ParameterRow(
         "image_rate",
@@ -96,17 +106,24 @@ class Recorder(Node):
         self._lock = threading.Lock()
         self._definitions: dict[str, MessageDefinition] = {}
         self._latched: dict[str, tuple[bytes, int, int]] = {}
+        self._required: dict[str, Subscription] = {}
         self._last_image: dict[str, int] = {}
         rate = self._parameters["image_rate"]
         self._image_interval = int(0.9e9 / rate) if rate > 0 else 0
-        for topic in parse_topics(self._parameters["topics"]):
-            self._subscribe(topic)
+        topics = parse_topics(self._parameters["topics"])
+        required = [name for name in self._parameters["required_topics"] if name]
+        if unknown := set(required) - {topic.name for topic in topics}:
+            raise TopicError(f"required_topics: {', '.join(sorted(unknown))} is not in topics")
+        for topic in topics:
+            subscription = self._subscribe(topic)
+            if topic.name in required:
+                self._required[subscription.topic_name] = subscription
         self.create_service(StartRecording, "~/start_recording", self._start)
         self.create_service(StopRecording, "~/stop_recording", self._stop)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._tick)
 
-    def _subscribe(self, topic: RecordedTopic) -> None:
+    def _subscribe(self, topic: RecordedTopic) -> Subscription:
         image = topic.type_name == _IMAGE_TYPE
         profile = QoSProfile(
             depth=5 if image else 100,
@@ -124,7 +141,7 @@ class Recorder(Node):
         def record(data: bytes, information: dict[str, Any]) -> None:
             self._record(name, data, information, image=image, latched=latched)
 
-        self.create_subscription(topic.message_type, topic.name, record, profile, raw=True)
+        return self.create_subscription(topic.message_type, topic.name, record, profile, raw=True)
 
     def _record(
         self, topic: str, data: bytes, information: dict[str, Any], *, image: bool, latched: bool
@@ -175,6 +192,12 @@ class Recorder(Node):
     def _open(self, folder: Path, custom_data: dict[str, str]) -> str:
         """Starts a recording; returns why it could not, else an empty text."""
         minimum = self._parameters["minimum_free_megabytes"] * 2**20
+        if missing := self._await_publishers():
+            return (
+                f"nobody publishes {', '.join(missing)} (waited "
+                f"{self._parameters['discovery_timeout']:g} s). Start the node that does, remap "
+                "the topic, or take it out of required_topics"
+            )
         try:
             free = _free_bytes(folder)
             if free < minimum:
@@ -207,6 +230,15 @@ class Recorder(Node):
             recording.put(topic, data, received, published)
         self._recording = recording
         return ""
+
+    def _await_publishers(self) -> list[str]:
+        """Waits until every required topic has a publisher; returns those without one."""
+        deadline = time.monotonic() + self._parameters["discovery_timeout"]
+        while True:
+            missing = [n for n, s in self._required.items() if not s.get_publisher_count()]
+            if not missing or time.monotonic() >= deadline:
+                return missing
+            time.sleep(0.02)  # discovery has no event in rclpy
 
     def _stop(
         self, request: StopRecording.Request, response: StopRecording.Response

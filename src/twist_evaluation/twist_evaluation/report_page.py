@@ -192,15 +192,10 @@ def _charts(records: Sequence[TrialRecord]) -> dict[str, Markup]:
         ),
         "distance": charts.line_chart(
             [
-                charts.Series(
-                    r.truth.time,
-                    np.linalg.norm(r.truth.object - r.truth.goal, axis=1) * 100,
-                    _COLOURS[r.outcome],
-                    _name(r),
-                    opacity=0.7,
-                )
+                _distance_series(r)
                 for r in records
-                if r.truth.time.size
+                # What was recorded before the policy's first step is not the trial.
+                if (r.truth.time >= 0).any()
             ],
             x_label="time since activation, s",
             y_label="cube to goal, cm",
@@ -220,6 +215,15 @@ def _p99_marker(values: np.ndarray) -> list[charts.Marker]:
 
 def _series(record: TrialRecord, values: np.ndarray) -> charts.Series:
     return charts.Series(record.steps.time, values, _COLOURS[record.outcome], _name(record), 1, 0.3)
+
+
+def _distance_series(record: TrialRecord) -> charts.Series:
+    truth = record.truth
+    running = truth.time >= 0
+    distance = np.linalg.norm(truth.object - truth.goal, axis=1)[running] * 100
+    return charts.Series(
+        truth.time[running], distance, _COLOURS[record.outcome], _name(record), opacity=0.7
+    )
 
 
 def _median(records: Sequence[TrialRecord], name: str, factor: float = 1.0) -> charts.Series:
