@@ -118,6 +118,7 @@ def _episodes(count: int, steps: int) -> Episodes:
     return Episodes(
         state=np.repeat(grid[..., None], 2, -1),
         previous_action=np.repeat(grid[..., None], 3, -1),
+        requested_action=np.repeat(grid[..., None], 3, -1) + 0.5,
         reward=grid,
         sim_state=np.repeat(grid[..., None], 4, -1),
         success=np.zeros(count, bool),
@@ -134,6 +135,10 @@ def test_windows_are_contiguous_and_cover_the_ends() -> None:
     assert action.shape == (200, 4, 3)
     np.testing.assert_array_equal(np.diff(reward, axis=1), 1.0)
     assert reward[:, 0].min() == 0.0
+    difference = action - reward[..., None]
+    np.testing.assert_array_equal(difference, np.broadcast_to(difference[:, :1, :1], action.shape))
+    # 200 fair coins: 0.5 +- 4 standard deviations.
+    assert 0.36 < (difference[:, 0, 0] == 0.5).mean() < 0.64
     assert reward[:, -1].max() == replay.episodes.reward.max()
 
 

@@ -32,7 +32,7 @@ class TeacherConfig:
     head_width: int = 200
     """Width of reward head, actor and critics."""
     head_layers: int = 3
-    observation_std: float = 0.2
+    observation_std: float = 0.1
     """Standard deviation of the state decoder's Normal, in scaled units (decimetres)."""
     reward_scale: float = 10.0
     """Weight of the reward head's loss."""
@@ -46,11 +46,14 @@ class TeacherConfig:
     """Length of a training episode, steps."""
     environment_steps: int = 60_000
     """Environment steps in all, demonstrations and random episodes included."""
-    pretrain_steps: int = 300
-    """Gradient steps of the world model before the first action."""
-    scripted_episodes: int = 40
+    pretrain_steps: int = 1200
+    """Gradient steps before the first action; the last third trains the behaviour, too."""
+    scripted_episodes: int = 160
     """Noisy scripted demonstrations that start the replay; 0 learns from nothing."""
     random_episodes: int = 24
+    exploration_noise: float = 0.3
+    """Largest standard deviation of the smooth noise on the actions of training episodes; each
+    episode draws its own."""
     batch: int = 16
     length: int = 50
     horizon: int = 15
@@ -66,10 +69,10 @@ class TeacherConfig:
     lambda_: float = 0.95
     entropy: float = 1e-3
     slow_critic_every: int = 100
-    evaluate_every: int = 800
+    evaluate_every: int = 400
     """Gradient steps between evaluations."""
-    evaluation_episodes: int = 40
-    target_success: float = 1.01
+    evaluation_episodes: int = 50
+    target_success: float = 0.98
     """Stop early when two evaluations in a row reach this success rate; above 1 never stops."""
 
 
@@ -228,6 +231,7 @@ PRESETS: dict[str, TrainingConfig] = {
             head_width=400,
             head_layers=4,
             environment_steps=500_000,
+            scripted_episodes=0,
             imagination_starts=800,
             model_lr=3e-4,
             actor_lr=8e-5,
@@ -235,6 +239,7 @@ PRESETS: dict[str, TrainingConfig] = {
             discount=0.99,
             evaluate_every=4000,
             evaluation_episodes=100,
+            target_success=1.01,
         ),
         collection=CollectionConfig(episodes=6000, workers=8, looks=2),
         student=StudentConfig(depth=48, norm=False, padding=0, observes_ee_position=False),

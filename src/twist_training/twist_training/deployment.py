@@ -6,11 +6,13 @@ Deterministic: latents are modes, the actor's action is its mode.
 from __future__ import annotations
 
 import copy
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from twist_policy import torchscript
 from twist_policy.contract import PolicyContract
 from twist_policy.image_path import ImagePath
 from twist_training.algorithms.distillation import Student
@@ -26,8 +28,9 @@ class DeployedStudent(nn.Module):
         contract: image path and inputs.
     """
 
-    ee_offset: Tensor
-    ee_scale: Tensor
+    if TYPE_CHECKING:  # TorchScript cannot read postponed annotations of attributes
+        ee_offset: Tensor
+        ee_scale: Tensor
 
     def __init__(self, student: Student, contract: PolicyContract) -> None:
         super().__init__()
@@ -92,8 +95,9 @@ class DeployedActor(nn.Module):
 class DeployedDecoder(nn.Module):
     """Latent state -> belief about the privileged state, SI units."""
 
-    offset: Tensor
-    scale: Tensor
+    if TYPE_CHECKING:
+        offset: Tensor
+        scale: Tensor
 
     def __init__(self, world_model: TeacherWorldModel) -> None:
         super().__init__()
@@ -125,5 +129,5 @@ def script_modules(
     for module in modules:
         module = copy.deepcopy(module).cpu().eval()
         module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        scripted.append(torch.jit.script(module.requires_grad_(False)))
+        scripted.append(torchscript.script(module.requires_grad_(False)))
     return scripted[0], scripted[1], scripted[2]

@@ -86,6 +86,7 @@ def run_episodes(
     record: dict[str, list[NDArray[Any]]] = {
         "state": [observation.state],
         "previous_action": [observation.executed_action],
+        "requested_action": [observation.executed_action],
         "reward": [np.zeros(count, np.float32)],
         "sim_state": [observation.sim_state],
     }
@@ -97,6 +98,7 @@ def run_episodes(
         success = np.array([result[4]["success"] for result in results], bool)
         record["state"].append(observation.state)
         record["previous_action"].append(observation.executed_action)
+        record["requested_action"].append(_norm_bounded(actions))
         record["reward"].append(np.array([result[1] for result in results], np.float32))
         record["sim_state"].append(observation.sim_state)
         if after_step is not None:
@@ -104,6 +106,11 @@ def run_episodes(
     return Episodes(
         **{name: np.stack(values, axis=1) for name, values in record.items()}, success=success
     )
+
+
+def _norm_bounded(actions: Float) -> Float:
+    norm = np.linalg.norm(actions[:, :3], axis=1, keepdims=True)
+    return np.concatenate([actions[:, :3] / np.maximum(norm, 1.0), actions[:, 3:]], axis=1)
 
 
 def _gather(results: list[tuple[Any, dict[str, Any]]]) -> Observation:

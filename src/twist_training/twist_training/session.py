@@ -113,10 +113,10 @@ def _processor_flags() -> set[str]:
 
 def _remember_settings(config: TrainingConfig, path: Path) -> None:
     """Writes the settings of a new run; refuses to continue an old one with other settings."""
-    mine = json.loads(json.dumps(config.to_dict()))
+    mine = _without_machine_settings(json.loads(json.dumps(config.to_dict())))
     if path.exists():
         try:
-            theirs = json.loads(path.read_text())
+            theirs = _without_machine_settings(json.loads(path.read_text()))
         except json.JSONDecodeError as error:
             raise RunError(f"{path} is damaged ({error}); choose another run folder") from error
         differences = sorted(_differences(theirs, mine))
@@ -128,7 +128,17 @@ def _remember_settings(config: TrainingConfig, path: Path) -> None:
             )
         return
     with write_atomically(path) as file:
-        file.write(json.dumps(mine, indent=2).encode())
+        file.write(json.dumps(config.to_dict(), indent=2).encode())
+
+
+def _without_machine_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out what may change when a run moves to another machine."""
+    sections = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
+    for name in ("threads", "device"):
+        sections.pop(name, None)
+    for name in ("collection", "evaluation"):
+        sections.get(name, {}).pop("workers", None)
+    return sections
 
 
 def _differences(theirs: Any, mine: Any, path: str = "") -> list[str]:

@@ -142,6 +142,7 @@ def _without_last_instant(episodes: Episodes) -> Episodes:
     return Episodes(
         state=episodes.state[:, :-1],
         previous_action=episodes.previous_action[:, :-1],
+        requested_action=episodes.requested_action[:, :-1],
         reward=episodes.reward[:, :-1],
         sim_state=episodes.sim_state[:, :-1],
         success=episodes.success,

@@ -24,7 +24,6 @@ from twist_training.storage.episodes import Episodes, Replay
 
 CHECKPOINT = "teacher.pt"
 REPLAY = "teacher_replay.npz"
-EVALUATION_STEPS_LOG = "evaluation/success"
 
 
 class Teacher(nn.Module):
@@ -90,7 +89,14 @@ class TeacherPolicy:
 
 
 class ScriptedPolicy:
-    """Noisy scripted behaviour; `noise` is the standard deviation, infinite for random actions."""
+    """Noisy scripted behaviour.
+
+    Args:
+        session: the task.
+        noise: each episode draws its standard deviation from [0.2, 1] times this; infinite for
+            random actions.
+        generator: source of the noise.
+    """
 
     def __init__(self, session: Session, noise: float, generator: np.random.Generator) -> None:
         self._pusher = ScriptedPusher(session.card)
@@ -99,6 +105,7 @@ class ScriptedPolicy:
     def reset(self, trials: NDArray[np.int64]) -> None:
         """Draws each episode's share of noise."""
         self._disturbance = np.zeros((len(trials), self._session.contract.action_size))
+        self._sigma = self._noise * self._generator.uniform(0.2, 1.0, size=(len(trials), 1))
 
     def act(self, observation: Observation) -> Float:
         """Actions in [-1, 1], (N, A)."""
@@ -108,7 +115,7 @@ class ScriptedPolicy:
             return np.clip(self._disturbance, -1.0, 1.0).astype(np.float32)
         self._disturbance = 0.7 * self._disturbance + 0.7 * self._generator.normal(size=shape)
         action = np.stack([self._pusher.act(state) for state in observation.state])
-        return np.clip(action + self._noise * self._disturbance, -1.0, 1.0).astype(np.float32)
+        return np.clip(action + self._sigma * self._disturbance, -1.0, 1.0).astype(np.float32)
 
 
 class TeacherTrainer:
@@ -214,10 +221,9 @@ def train_teacher(session: Session) -> Teacher:
         if progress.episodes == 0:
             _seed_replay(session, replay, environments, generator)
             progress.episodes = len(replay)
-            for _ in tqdm(
-                range(config.pretrain_steps), "teacher: pretraining the world model", unit="step"
-            ):
-                log.add(trainer.step(_batch(session, replay, generator), behaviour=False))
+            for step in tqdm(range(config.pretrain_steps), "teacher: pretraining", unit="step"):
+                behaviour = step >= 2 * config.pretrain_steps // 3
+                log.add(trainer.step(_batch(session, replay, generator), behaviour=behaviour))
         bar = tqdm(
             total=rounds * config.episode_steps,
             initial=progress.rounds * config.episode_steps,
@@ -233,7 +239,13 @@ def train_teacher(session: Session) -> Teacher:
             trials = progress.episodes + np.arange(config.environments)
             episodes = run_episodes(
                 environments,
-                TeacherPolicy(teacher, session, explore=True),
+                TeacherPolicy(
+                    teacher,
+                    session,
+                    explore=True,
+                    noise=config.exploration_noise,
+                    generator=generator,
+                ),
                 seed=session.config.seed,
                 trials=trials,
                 steps=config.episode_steps,
@@ -247,16 +259,15 @@ def train_teacher(session: Session) -> Teacher:
                 environment_steps=float(len(replay) * config.episode_steps),
                 **{"training/success": float(episodes.success.mean())},
             )
-            bar.set_postfix(
-                success=f"{progress.last:.0%}",
-                best=f"{progress.best:.0%}",
-                state=f"{values.get('world_model/state', float('nan')):.2f}",
+            bar.set_postfix_str(
+                f"{progress}, training {episodes.success.mean():.0%}, "
+                f"return {values.get('actor/return', float('nan')):.1f}",
                 refresh=False,
             )
             done = progress.rounds == rounds
             if done or trainer.steps - progress.evaluated >= config.evaluate_every:
                 _evaluate(session, teacher, config, progress, log, trainer.steps)
-                bar.set_postfix(success=f"{progress.last:.0%}", best=f"{progress.best:.0%}")
+                bar.set_postfix_str(str(progress))
                 if progress.streak >= 2:
                     progress.rounds = rounds
                 _save(session, teacher, trainer, replay, progress, generator)
@@ -278,6 +289,11 @@ class _Progress:
         self.streak = 0
         self.weights: dict[str, Any] = {}
 
+    def __str__(self) -> str:
+        if self.best < 0:
+            return "not evaluated yet"
+        return f"success {self.last:.0%}, best {self.best:.0%}"
+
 
 def _truncated(replay: Replay, count: int) -> Replay:
     kept = Replay()
@@ -293,7 +309,7 @@ def _seed_replay(
 ) -> None:
     config = session.config.teacher
     for count, noise in (
-        (config.scripted_episodes, 0.4),
+        (config.scripted_episodes, 0.8),
         (config.random_episodes, float("inf")),
     ):
         policy = ScriptedPolicy(session, noise, generator)
@@ -372,7 +388,7 @@ def _evaluate(
     log.flush(
         steps,
         **{
-            EVALUATION_STEPS_LOG: progress.last,
+            "evaluation/success": progress.last,
             "evaluation/low": low,
             "evaluation/high": high,
             "evaluation/seconds": time.monotonic() - started,

@@ -28,6 +28,8 @@ class Episodes:
         state: privileged state, SI units, (N, T + 1, S).
         previous_action: executed action before each state, [-1, 1]; zeros at t = 0,
             (N, T + 1, A).
+        requested_action: what the policy asked for instead, its norm bounded, before leash and
+            workspace cut it; zeros at t = 0, (N, T + 1, A).
         reward: reward of arriving at each state; zero at t = 0, (N, T + 1).
         sim_state: compact simulator state, enough to render, (N, T + 1, K).
         success: whether the task's rule held at the last step, (N,).
@@ -35,6 +37,7 @@ class Episodes:
 
     state: Float
     previous_action: Float
+    requested_action: Float
     reward: Float
     sim_state: Float
     success: NDArray[np.bool_]
@@ -104,14 +107,21 @@ class Replay:
     def sample(
         self, batch: int, length: int, generator: np.random.Generator
     ) -> tuple[Float, Float, Float]:
-        """Windows of (state, previous action, reward): (B, L, S), (B, L, A), (B, L)."""
+        """Windows of (state, previous action, reward): (B, L, S), (B, L, A), (B, L).
+
+        In half of the windows the action is the requested one. The world moves alike under both,
+        and imagination knows only requests: a model that never saw the difference is exploited
+        by the actor wherever leash and workspace cut actions short.
+        """
         episodes = self.episodes
         rows, columns = sample_windows(len(episodes), episodes.steps + 1, batch, length, generator)
-        return (
-            episodes.state[rows, columns],
+        requested = generator.random(batch) < 0.5
+        action = np.where(
+            requested[:, None, None],
+            episodes.requested_action[rows, columns],
             episodes.previous_action[rows, columns],
-            episodes.reward[rows, columns],
         )
+        return episodes.state[rows, columns], action, episodes.reward[rows, columns]
 
 
 def sample_windows(

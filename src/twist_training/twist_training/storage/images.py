@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import concurrent.futures
 import functools
 import json
@@ -72,6 +73,8 @@ def render_training_images(
             for first in range(0, len(episodes), _CHUNK)
             if first not in done
         ]
+        if not jobs:
+            return np.lib.format.open_memmap(path, "r")
         per_episode = (episodes.steps + 1) * looks
         missing = sum(len(job.states) for job in jobs)
         with tqdm(
@@ -112,7 +115,9 @@ def _in_processes(jobs: list[_RenderJob], workers: int) -> Iterator[tuple[int, i
 @functools.cache
 def shared_renderer(task: str, split: Split, textures: str) -> SceneRenderer:
     """This process's renderer; made once, since all textures are uploaded then."""
-    return SceneRenderer(load_task_card(task), make_sampler(task, split, 0, textures))
+    renderer = SceneRenderer(load_task_card(task), make_sampler(task, split, 0, textures))
+    atexit.register(renderer.close)  # GL has to be let go before the interpreter ends
+    return renderer
 
 
 def make_sampler(task: str, split: Split, seed: int, textures: str) -> AppearanceSampler:

@@ -1,0 +1,148 @@
+"""The whole pipeline at its smallest: it ends with a checkpoint, resumes, and repeats itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from twist_policy.checkpoint import load_checkpoint
+from twist_policy.latent_policy import LatentPolicy
+from twist_sim.appearance import AppearanceSampler
+from twist_sim.env import TaskEnv
+from twist_sim.rendering import SceneRenderer
+from twist_sim.task_card import load_task_card
+from twist_training.algorithms.distillation import Student
+from twist_training.cli import main
+from twist_training.configuration import parse_arguments
+from twist_training.runners import teacher as teacher_stage
+from twist_training.runners.teacher import Teacher, train_teacher
+from twist_training.session import Session
+
+TINY = [
+    "preset=smoke",
+    "threads=1",
+    "teacher.environment_steps=800",
+    "teacher.scripted_episodes=4",
+    "teacher.random_episodes=2",
+    "teacher.pretrain_steps=6",
+    "teacher.environments=2",
+    "teacher.batch=4",
+    "teacher.length=10",
+    "teacher.imagination_starts=8",
+    "teacher.evaluate_every=60",
+    "teacher.evaluation_episodes=2",
+    "collection.episodes=4",
+    "distillation.length=10",
+    "distillation.steps=6",
+    "distillation.warmup_steps=6",
+    "distillation.student_episodes=2",
+    "distillation.evaluate_every=6",
+    "distillation.evaluation_episodes=2",
+    "evaluation.episodes=2",
+    "evaluation.workers=1",
+    "collection.workers=1",
+]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    assert main(["all", *TINY, f"output={folder}"]) == 0
+    return folder
+
+
+def test_the_pipeline_leaves_a_verified_checkpoint_with_its_numbers(run_folder: Path) -> None:
+    checkpoint = load_checkpoint(run_folder / "checkpoint", expected_task="block_push")
+    assert checkpoint.measured["student_held_out"]["episodes"] == 2
+    assert checkpoint.measured["teacher"]["episodes"] == 2
+    assert set(checkpoint.training["seconds"]) >= {"teacher", "collect", "render", "distil"}
+    assert "preset=smoke" in checkpoint.training["command"]
+    card = (run_folder / "checkpoint" / "MODEL_CARD.md").read_text()
+    assert "held-out" in card
+    assert (run_folder / "checkpoint" / "learning_curve.png").stat().st_size > 10_000
+
+
+def test_every_stage_is_logged_term_by_term(run_folder: Path) -> None:
+    log = (run_folder / "student.jsonl").read_text() + (run_folder / "teacher.jsonl").read_text()
+    for term in ("eq3/deterministic", "eq3/prior", "eq3/posterior", "eq4/deterministic"):
+        assert f'"{term}"' in log
+    assert list((run_folder / "tensorboard").rglob("events.*"))
+
+
+def test_the_exported_modules_agree_with_the_trained_ones(run_folder: Path) -> None:
+    """From a 640x480 frame, the checkpoint filters as the student does from its own input."""
+    session = Session(parse_arguments(TINY), run_folder)
+    student = Student(session.config.student, session.config.teacher, session.contract).eval()
+    saved = session.load("student.pt")
+    assert saved is not None
+    student.load_state_dict(saved["best"]["weights"])
+    checkpoint = load_checkpoint(run_folder / "checkpoint")
+    card = load_task_card("block_push")
+    sampler = AppearanceSampler(card, split="held_out")
+    renderer = SceneRenderer(card, sampler)
+    _, info = TaskEnv(card).reset(options={"seed": 3, "trial": 0})
+    look = sampler.draw_trial(0)
+    frame = renderer.render_camera_image(info["sim_state"], look, np.random.default_rng(0))
+    renderer.close()
+    image_path = checkpoint.student.image_path
+    small = image_path.resize(image_path.crop(torch.from_numpy(frame[None])))
+    position = torch.from_numpy(info["ee_position"][None])
+    with torch.no_grad():
+        h, z = student.rssm.initial(1)
+        expected_h, expected_z = student.rssm.observe_step(
+            student.embed(small, position), torch.zeros(1, 3), h, z
+        )
+        h, z, surprise = checkpoint.student(
+            torch.from_numpy(frame[None]), position, torch.zeros(1, 3), h, z
+        )
+    # One operator sequence in two execution modes: float rounding.
+    torch.testing.assert_close(h, expected_h, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(z, expected_z)
+    assert surprise.item() >= -1e-5
+    output = LatentPolicy(checkpoint).step(frame, info["ee_position"])
+    assert np.isfinite(output.belief).all()
+
+
+def test_a_finished_run_is_only_read(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("a finished stage was trained again")
+
+    monkeypatch.setattr(teacher_stage.TeacherTrainer, "step", fail)
+    assert main(["export", *TINY, f"output={run_folder}"]) == 0
+
+
+def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped between two checkpoints, then continued: the same weights, bit for bit."""
+    config = dataclasses.replace(parse_arguments(TINY), precision="float32")
+    whole = train_teacher(Session(config, tmp_path / "whole"))
+
+    step = teacher_stage.TeacherTrainer.step
+    calls = 0
+
+    def interrupted(self: teacher_stage.TeacherTrainer, *args: object, **more: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 150:
+            raise KeyboardInterrupt
+        return step(self, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(teacher_stage.TeacherTrainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_teacher(Session(config, tmp_path / "parts"))
+    monkeypatch.undo()
+    assert not torch.load(tmp_path / "parts" / "teacher.pt", weights_only=False)["finished"]
+    resumed = train_teacher(Session(config, tmp_path / "parts"))
+    _assert_same(whole, resumed)
+
+
+def _assert_same(first: Teacher, second: Teacher) -> None:
+    left, right = first.state_dict(), second.state_dict()
+    assert left.keys() == right.keys()
+    for name in left:
+        torch.testing.assert_close(left[name], right[name], rtol=0, atol=0, msg=name)
