@@ -53,9 +53,10 @@ def test_the_newcomers_graph_needs_no_package_of_others() -> None:
 
 
 def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = describe(StackOptions(robot="fr3"))
     monkeypatch.setenv("AMENT_PREFIX_PATH", "")
     with pytest.raises(StackError) as caught:
-        check_packages(describe(StackOptions(robot="fr3")))
+        check_packages(stack)
     message = str(caught.value)
     assert "sudo apt install ros-$ROS_DISTRO-moveit-servo" in message
     assert "sudo apt install ros-$ROS_DISTRO-realsense2-camera" in message
@@ -71,9 +72,10 @@ def test_a_missing_program_says_to_build(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_missing_programs_are_named_before_anything_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    stack = describe(StackOptions())
     monkeypatch.setenv("AMENT_PREFIX_PATH", "")
     with pytest.raises(StackError, match="twist_sim/robot_twin, twist_sim/servo_stand_in"):
-        check_programs(describe(StackOptions()))
+        check_programs(stack)
 
 
 def test_an_installed_program_is_preferred_to_the_module(
