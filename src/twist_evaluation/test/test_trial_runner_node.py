@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rosbags.highlevel import AnyReader
 
+from twist_evaluation.bag_recovery import recover_bag
 from twist_evaluation.bag_writer import read_metadata
 
 pytestmark = pytest.mark.realtime
@@ -48,6 +49,7 @@ class FakeStand(LifecycleNode):
         self.count = 0
         self.stepping = False
         self.solved = False
+        self.padding: list[str] = []
         self.steps = self.create_publisher(PolicyStep, "~/step", 10)
         self.truth = self.create_publisher(GroundTruth, "/robot_twin/ground_truth", 10)
         self.diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -98,7 +100,7 @@ class FakeStand(LifecycleNode):
             message.header.stamp = now
             self.diagnostics.publish(message)
             return
-        step = PolicyStep(step=self.count, surprise=1.0, latency=0.03)
+        step = PolicyStep(step=self.count, surprise=1.0, latency=0.03, limited_by=self.padding)
         step.header.stamp = now
         self.steps.publish(step)
         self.count += 1
@@ -299,3 +301,32 @@ def test_recorder_that_is_told_to_end_closes_its_bag(
     with AnyReader([bag]) as reader:
         assert {c.topic: c.msgcount for c in reader.connections}["/twist_policy_node/step"] >= 10
     assert not list(bag.glob(".*")), os.listdir(bag)
+
+
+def test_killed_recorder_aborts_the_trial_stops_the_arm_and_its_bag_can_be_recovered(
+    stand: FakeStand, recorder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    stand.padding = ["x" * 50_000]  # a chunk reaches the disk when it holds 1 MiB
+    runner = _start(
+        "trial_runner_node",
+        tmp_path,
+        output=str(tmp_path / "run"),
+        episode_steps=100000,
+        service_timeout=1.0,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while stand.count < 60 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        recorder.kill()
+        recorder.communicate()
+        text, _ = runner.communicate(timeout=60)
+    finally:
+        runner.kill()
+
+    assert runner.returncode == 1, text
+    assert "nothing heard of recorder" in text
+    assert not stand.stepping
+    bag = sorted((tmp_path / "run").glob("trial_*"))[0]
+    assert recover_bag(bag).topics["/twist_policy_node/step"] >= 10
+    assert read_metadata(bag)["custom_data"]["outcome"] == "aborted"

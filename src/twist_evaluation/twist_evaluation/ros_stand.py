@@ -40,6 +40,8 @@ _OUTCOMES = {
     Outcome.ABORTED: TrialResult.ABORTED,
 }
 _WAKE = object()
+_RECORDER_SILENCE = 5.0  # seconds; it publishes diagnostics every second
+_STOP_TIMEOUT = 35.0  # seconds; closing writes what waits for the disk, which may take 30 s
 _LATCHED = QoSProfile(
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
@@ -120,6 +122,8 @@ class RosStand:
         self._steps_since: Time | None = None
         self._faults_since: Time | None = None
         self._policy_trouble = ""
+        self._recorder_heard = 0.0
+        self._recording = False
         self._truth: WorldState | None = None
 
         policy = names.policy
@@ -173,6 +177,7 @@ class RosStand:
                 self._policy_trouble = f"{trouble}. {cure}" if trouble and cure else trouble
                 trouble = self._policy_trouble and f"policy {self._policy_trouble}"
             elif part == f"{_base_name(self._names.recorder)}: recording":
+                self._recorder_heard = time.monotonic()
                 trouble = trouble and f"recorder: {trouble}"
             else:
                 continue
@@ -261,7 +266,7 @@ class RosStand:
         self._trial_publisher.publish(message)
 
     def start_recording(self, folder: Path, custom_data: Mapping[str, str]) -> None:
-        """Calls the recorder; closes a recording that an earlier runner left open."""
+        """Calls the recorder."""
         request = StartRecording.Request(
             path=str(folder.absolute()),
             keys=list(custom_data),
@@ -270,12 +275,15 @@ class RosStand:
         response = self._call(self._start, request, self._timeouts.service)
         if not response.success:
             raise TrialAborted(f"recorder: {response.message}")
+        self._recorder_heard = time.monotonic()
+        self._recording = True
 
     def stop_recording(self, custom_data: Mapping[str, str]) -> str:
         """Calls the recorder."""
         request = StopRecording.Request(keys=list(custom_data), values=list(custom_data.values()))
-        # Closing writes what waits for the disk; the recorder itself gives up after 30 s.
-        response = self._call(self._stop, request, max(self._timeouts.service, 35.0))
+        self._recording = False
+        timeout = 1.0 if self._recorder_is_silent() else _STOP_TIMEOUT
+        response = self._call(self._stop, request, timeout)
         if not response.success:
             raise TrialAborted(f"recorder: {response.message}")
         return str(response.message)
@@ -296,6 +304,11 @@ class RosStand:
     def next_step(self, timeout: float) -> StepSample:
         """Waits for ``~/step``, or for a fault in the diagnostics."""
         event = self._wait(self._events, timeout)
+        if self._recording and self._recorder_is_silent():
+            raise TrialAborted(
+                f"nothing heard of {self._names.recorder} for {_RECORDER_SILENCE:g} s: its process "
+                "is dead, or hangs. `twist-recover` saves what it wrote"
+            )
         if isinstance(event, StepSample):
             return event
         if isinstance(event, _Fault):
@@ -395,6 +408,9 @@ class RosStand:
             self.settle(0.3)  # the node tells the cause in its diagnostics, just after refusing
             detail = f": {self._policy_trouble}" if self._policy_trouble else "; its log tells why"
             raise TrialAborted(f"{self._names.policy} refused to {verb}{detail}")
+
+    def _recorder_is_silent(self) -> bool:
+        return time.monotonic() - self._recorder_heard > _RECORDER_SILENCE
 
     def _explain_silence(self, timeout: float) -> str:
         silence = f"no step from {self._names.policy} for {timeout:g} s"
