@@ -80,7 +80,7 @@ class TeacherConfig:
 class CollectionConfig:
     """The data set D = {(s, o, a, r)} that the student is distilled on."""
 
-    episodes: int = 1500
+    episodes: int = 2500
     """Episodes of the frozen teacher, beside the teacher's own replay."""
     episode_steps: int = 75
     action_noise: float = 0.3
@@ -123,7 +123,7 @@ class DistillationConfig:
     """Weight of Eq. 4; 0 switches it off."""
     steps: int = 4000
     lr: float = 1e-3
-    warmup_steps: int = 8000
+    warmup_steps: int = 14_000
     """Steps of the encoder warm-up (not in the paper); 0 switches it off."""
     warmup_batch: int = 128
     warmup_lr: float = 2e-3
@@ -133,12 +133,12 @@ class DistillationConfig:
     """Start from the teacher's RSSM weights (not in the paper)."""
     shared_noise: bool = True
     """Teacher and student sample their latents with the same Gumbel noise (not in the paper)."""
-    student_episodes: int = 200
+    student_episodes: int = 250
     """Episodes per round in which the student acts and the teacher relabels; 0 switches it off."""
     student_rounds: int = 2
     clip: float = 100.0
-    evaluate_every: int = 2000
-    evaluation_episodes: int = 40
+    evaluate_every: int = 1000
+    evaluation_episodes: int = 50
 
 
 @dataclass(frozen=True)
