@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import os
 import secrets
 import tempfile
 
 import pytest
+
+# Before any renderer, as twist_training does and says why.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 DOMAIN_IDS = range(1, 101)
 """Domain ids whose UDP ports stay below Linux's ephemeral ports; 0 is everyone's default."""
