@@ -117,3 +117,13 @@ def test_holding_is_a_small_motion_into_the_workspace_or_none(
 
 def test_without_a_measured_pose_no_pose_is_held(contract: PolicyContract) -> None:
     assert CommandShaper(contract, CommandMode.POSE).hold(None) is None
+
+
+def test_a_lag_that_is_known_is_not_corrected(contract: PolicyContract) -> None:
+    shaper = CommandShaper(contract, CommandMode.TWIST, lag=0.05)
+    delta = np.array([0.01, 0.0, 0.0])
+    moving = TwistCommand(delta / 0.1, np.zeros(3))
+    lagging = pose(TIP - moving.linear * 0.05)
+    command = shaper.move(TIP + delta, delta, lagging, moving)
+    assert isinstance(command, TwistCommand)
+    np.testing.assert_allclose(command.linear, moving.linear, atol=1e-12)

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _COMMANDER_CHECK_PERIOD = 0.1
 """Seconds between two looks at who else commands Servo."""
+_LOOK_AROUND = 2.0
+"""Seconds from the node's start after which it has heard of the others: Fast DDS announces itself
+several times in the first half second, and a busy machine needs some time to listen."""
 _IMAGINATION_MARGIN = 0.03
 """Imagining must be over this long before the next decision, seconds."""
 
@@ -94,6 +97,7 @@ class Activation:
         steps: publishes ~/step.
         beliefs: publishes ~/belief.
         on_change: is called when what diagnostics say has changed.
+        node_started: when the node came to be, steady seconds.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Activation:
         steps: Publisher,
         beliefs: Publisher,
         on_change: Callable[[], None],
+        node_started: float,
     ) -> None:
         now = time.monotonic()
         self._node = node
@@ -115,6 +120,7 @@ class Activation:
         self._beliefs = beliefs
         self._on_change = on_change
         self._began = now
+        self._rivals_known = node_started + _LOOK_AROUND
         self._last_commander_check = now
         self._last_imagined = 0.0
         self._imagination_cost = 0.0
@@ -136,12 +142,11 @@ class Activation:
         )
         self._arming: Arming | None = Arming(
             self._servo,
-            now,
+            max(now, self._rivals_known),
             input_timeout=values["activation_timeout"],
             status_timeout=values["service_timeout"],
         )
         equipment.camera.decoding = True
-        self._servo.open()
 
     @property
     def steps(self) -> int:
@@ -177,9 +182,17 @@ class Activation:
         self._after_event()
 
     def _arm(self, arming: Arming, now: float) -> None:
-        if self.over:
+        if self.over or now < self._rivals_known:
             return
-        fault = arming.poll(now, self._missing(now), self._servo.heard)
+        missing = self._missing(now)
+        if not missing and not self._servo.is_open:
+            rival = find_rival(self._node, self._servo)
+            if rival is not None:
+                self.stop(rival)
+                return
+            self._servo.open()
+            return  # listeners are found by and by
+        fault = arming.poll(now, missing, self._servo.heard)
         self._engaged = arming.step is not ArmingStep.INPUTS
         if fault is None and arming.step is ArmingStep.DONE:
             frame, pose = self._equipment.camera.frame, self._equipment.pose.pose
@@ -304,6 +317,22 @@ class Activation:
         call = self._servo.pause(True) if self._engaged and self._servo.can_pause else None
         self._servo.close()
         return call
+
+
+def find_rival(node: Node, servo: ServoClient) -> Fault | None:
+    """Whoever else commands the arm, or could be taken for this node."""
+    others = servo.other_commanders()
+    if others:
+        return other_commander(others)
+    name = node.get_fully_qualified_name()
+    names = [f"{ns.rstrip('/')}/{n}" for n, ns in node.get_node_names_and_namespaces()]
+    if names.count(name) < 2:
+        return None
+    return Fault(
+        "duplicate_node",
+        f"{names.count(name)} nodes named {name} are running",
+        "stop the others (one that was killed is forgotten after 20 s), then activate again",
+    )
 
 
 def other_commander(others: list[str]) -> Fault:

@@ -78,6 +78,8 @@ class CommandShaper:
         mode: which kind of command.
         position_gain: correction of the position in ``twist`` mode, 1/s.
         orientation_gain: correction of the orientation in ``twist`` mode, 1/s.
+        lag: by how much the arm follows a twist later, seconds. Without it the correction would
+            take the lag for an error, and the arm would overshoot where a motion ends.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class CommandShaper:
         *,
         position_gain: float = 2.0,
         orientation_gain: float = 2.0,
+        lag: float = 0.05,
     ) -> None:
         self.mode = mode
         self.tool = ToolFrame(contract)
@@ -96,20 +99,30 @@ class CommandShaper:
         self._period = contract.control_period
         self._position_gain = position_gain
         self._orientation_gain = orientation_gain
+        self._lag = lag
         self._lower = np.asarray(contract.workspace.lower, dtype=np.float64)
         self._upper = np.asarray(contract.workspace.upper, dtype=np.float64)
 
-    def move(self, target: FloatArray, delta: FloatArray, pose: ToolPose) -> Command:
+    def move(
+        self,
+        target: FloatArray,
+        delta: FloatArray,
+        pose: ToolPose,
+        previous: Command | None = None,
+    ) -> Command:
         """The command for one step.
 
         Args:
             target: tool-tip target, metres, base frame, (3,).
             delta: target minus the previous target, metres, (3,).
             pose: measured pose at the decision.
+            previous: the command that the arm follows now; None when it stands.
         """
         if self.mode is CommandMode.POSE:
             return PoseCommand(self.tool.ik_target(target), self.tool.orientation)
         behind = target - delta - pose.tool_tip
+        if isinstance(previous, TwistCommand):
+            behind = behind - self._lag * previous.linear
         tip_velocity = delta / self._period + self._position_gain * behind
         turn = self._orientation_gain * rotation_vector(self.tool.orientation, pose.orientation)
         angular = _shortened(turn, _TURN_LIMIT)

@@ -263,7 +263,9 @@ class ControlLoop:
         except Exception as error:  # whatever a network can throw must stop the arm
             self.stop(_policy_fault(error), self._clock())
             return None
-        command = self._shaper.move(gated.target, gated.delta, pose)
+        # The step that is just over: its twist may have been followed by zero a moment ago.
+        previous = self._command if started - self._issued < self._validity else None
+        command = self._shaper.move(gated.target, gated.delta, pose, previous)
         decision = Decision(
             step=self.steps,
             frame=frame,

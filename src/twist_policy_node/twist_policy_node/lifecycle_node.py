@@ -21,7 +21,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from twist_msgs.msg import Belief, PolicyStep
 from twist_policy.checkpoint import CheckpointError, load_checkpoint
 from twist_policy.latent_policy import LatentPolicy, PolicyError
-from twist_policy_node.activation import Activation, Equipment, other_commander
+from twist_policy_node.activation import Activation, Equipment, find_rival
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import CommandMode, CommandShaper, ToolPose
 from twist_policy_node.control_loop import Frame
@@ -62,6 +62,7 @@ class PolicyNode(LifecycleNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(NODE_NAME, **options)
+        self._started = time.monotonic()
         self._activation: Activation | None = None
         self._equipment: Equipment | None = None
         self._fault: Fault | None = None
@@ -132,6 +133,7 @@ class PolicyNode(LifecycleNode):
             CommandMode(values["command_mode"]),
             position_gain=values["twist_position_gain"],
             orientation_gain=values["twist_orientation_gain"],
+            lag=values["twist_lag"],
         )
         equipment = Equipment(
             self,
@@ -157,7 +159,7 @@ class PolicyNode(LifecycleNode):
         try:
             if self._equipment is None:
                 raise RuntimeError("the node is inactive but not configured")
-            fault = self._rival(self._equipment)
+            fault = find_rival(self, self._equipment.servo)
             if fault is not None:
                 return self._refuse(fault)
             self._values = self._table.values()
@@ -170,6 +172,7 @@ class PolicyNode(LifecycleNode):
                 steps=self._steps,
                 beliefs=self._beliefs,
                 on_change=self._publish_diagnostics,
+                node_started=self._started,
             )
         except Exception as error:
             self.get_logger().error(traceback.format_exc())
@@ -180,21 +183,6 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info("arming")
         self._publish_diagnostics()
         return super().on_activate(state)
-
-    def _rival(self, equipment: Equipment) -> Fault | None:
-        """Whoever else would command the arm."""
-        others = equipment.servo.other_commanders()
-        if others:
-            return other_commander(others)
-        name = self.get_fully_qualified_name()
-        names = [f"{ns.rstrip('/')}/{n}" for n, ns in self.get_node_names_and_namespaces()]
-        if names.count(name) < 2:
-            return None
-        return Fault(
-            "duplicate_node",
-            f"{names.count(name)} nodes named {name} are running",
-            "stop the others (one that was killed is forgotten after 20 s), then activate again",
-        )
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stops the arm, pauses Servo and stays so until somebody activates again."""

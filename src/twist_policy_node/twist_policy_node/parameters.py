@@ -123,6 +123,14 @@ TABLE: tuple[Parameter, ...] = (
         10.0,
     ),
     Parameter(
+        "twist_lag",
+        0.05,
+        "s",
+        "By how much the arm follows a twist later; too little makes it overshoot.",
+        0.0,
+        0.5,
+    ),
+    Parameter(
         "activation_timeout",
         5.0,
         "s",

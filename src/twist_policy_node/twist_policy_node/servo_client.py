@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from rclpy.client import Client
     from rclpy.node import Node
     from rclpy.publisher import Publisher
+    from rclpy.task import Future
 
 _TOPICS = {
     CommandMode.POSE: "servo_node/pose_target_cmds",
     CommandMode.TWIST: "servo_node/delta_twist_cmds",
 }
+_REPEAT_PERIOD = 0.5
+"""Seconds after which a request without an answer is sent again."""
 _TYPES = {CommandMode.POSE: PoseStamped, CommandMode.TWIST: TwistStamped}
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 _STATUS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -34,42 +37,62 @@ _STATUS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 class ServiceCall:
     """A service call under way.
 
+    Middleware may lose an answer while client and server are still getting to know each other, so
+    the request is repeated; Servo's services may be called twice without harm.
+
     Args:
         client: calls.
         request: what is asked.
-        deadline: when it counts as failed, steady seconds.
+        now: steady seconds.
+        timeout: when it counts as failed, seconds from now.
     """
 
-    def __init__(self, client: Client, request: Any, deadline: float) -> None:
+    def __init__(self, client: Client, request: Any, now: float, timeout: float) -> None:
         self.name = str(client.service_name)
         self.message = ""
         self._client = client
-        self._deadline = deadline
-        self._future = client.call_async(request)
+        self._request = request
+        self._deadline = now + timeout
+        self._futures: list[Future] = []
+        self._send(now)
+
+    def _send(self, now: float) -> None:
+        self._futures.append(self._client.call_async(self._request))
+        self._repeat_at = now + _REPEAT_PERIOD
 
     def poll(self, now: float) -> CallState:
         """How it stands; `message` says why it failed."""
-        if self._future.cancelled():
-            return CallState.FAILED
-        if not self._future.done():
-            if now <= self._deadline:
-                return CallState.PENDING
+        answered = next((future for future in self._futures if future.done()), None)
+        if answered is not None:
+            self._forget_others(answered)
+            return self._judge(answered)
+        if now > self._deadline:
             self.message = (
                 f"{self.name} did not answer in time; is servo_node running and responsive?"
             )
-            self._client.remove_pending_request(self._future)
-            self._future.cancel()
+            self._forget_others(None)
             return CallState.FAILED
-        error = self._future.exception()
+        if now >= self._repeat_at:
+            self._send(now)
+        return CallState.PENDING
+
+    def _judge(self, future: Future) -> CallState:
+        error = future.exception()
         if error is not None:
             self.message = f"{self.name} failed: {error}"
             return CallState.FAILED
-        response = self._future.result()
+        response = future.result()
         if response is None or not response.success:
             detail = getattr(response, "message", "")
             self.message = f"{self.name} was refused by Servo" + (f": {detail}" if detail else "")
             return CallState.FAILED
         return CallState.DONE
+
+    def _forget_others(self, answered: Future | None) -> None:
+        for future in self._futures:
+            if future is not answered:
+                self._client.remove_pending_request(future)
+        self._futures = [] if answered is None else [answered]
 
 
 class ServoClient:
@@ -147,14 +170,19 @@ class ServoClient:
             self._node.destroy_publisher(self._publisher)
             self._publisher = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this is a commander now."""
+        return self._publisher is not None
+
     def missing(self) -> list[str]:
-        """What of Servo is not there, in words; empty when it can be commanded."""
+        """What of Servo is not there, in words; listeners are looked for when `is_open`."""
         missing = [
             f"service {client.service_name} is not there (is servo_node running?)"
             for client in (self._switch, self._pause)
             if not client.service_is_ready()
         ]
-        if self._publisher is None or self._publisher.get_subscription_count() == 0:
+        if self._publisher is not None and self._publisher.get_subscription_count() == 0:
             missing.append(f"nobody listens on {self._own_topic} (is servo_node running?)")
         return missing
 
@@ -187,12 +215,12 @@ class ServoClient:
             if self._mode is CommandMode.POSE
             else ServoCommandType.Request.TWIST
         )
-        return ServiceCall(self._switch, request, self._clock() + self._service_timeout)
+        return ServiceCall(self._switch, request, self._clock(), self._service_timeout)
 
     def pause(self, paused: bool) -> ServiceCall:
         """Pauses Servo (True) or lets it go (False)."""
         request = SetBool.Request(data=paused)
-        return ServiceCall(self._pause, request, self._clock() + self._service_timeout)
+        return ServiceCall(self._pause, request, self._clock(), self._service_timeout)
 
     def publish(self, command: Command) -> None:
         """Sends a command under a fresh stamp; nothing when not `open`."""

@@ -75,7 +75,7 @@ class WatchdogLimits:
     min_contrast: float = 4.0
     blank_frames: int = 3
     clock_tolerance: float = 0.05
-    pose_age: float = 0.15
+    pose_age: float = 0.17
     pose_jump: float = 0.05
     tool_tilt: float = 0.35
     inference_time: float = 0.08
