@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,18 @@ def test_ctrl_c_in_a_trial_keeps_every_trial_readable(start_graph: StartGraph) -
     assert interrupted["outcome"] == "aborted"
     assert "interrupted" in interrupted["reason"]
     assert [count(bag, "/twist_policy_node/step") >= 5 for bag in bags(graph)] == [True, True]
+    assert "had to be killed" not in graph.terminal()
+    assert leftovers(graph) == []
+
+
+@pytest.mark.parametrize("delay", [0.5, 1.5, 3.0, 5.0])
+def test_ctrl_c_while_the_graph_starts_leaves_nothing_behind(
+    start_graph: StartGraph, delay: float
+) -> None:
+    graph = start_graph("trials:=1")
+    time.sleep(delay)  # the moment itself is what is varied here
+    graph.interrupt()
+    assert graph.wait() == 130
     assert "had to be killed" not in graph.terminal()
     assert leftovers(graph) == []
 

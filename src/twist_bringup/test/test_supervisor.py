@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from twist_bringup.stack import Process, StackError
-from twist_bringup.supervisor import Cause, Ending, Supervisor
+from twist_bringup.supervisor import REPEAT_AFTER, Cause, Ending, Supervisor
 
 # Says "up", then waits for its end; SIGINT and SIGTERM end it with code 0.
 NODE = """
@@ -205,13 +205,26 @@ def test_repeated_ctrl_c_does_not_wait_for_the_grace() -> None:
 
     def thrice() -> None:
         interrupt()()
-        threading.Timer(0.3, interrupt()).start()
-        threading.Timer(0.6, interrupt()).start()
+        for count in (1, 2):
+            threading.Timer(count * 1.5 * REPEAT_AFTER, interrupt()).start()
 
     run.when("stubborn", "up", thrice)
     started = time.monotonic()
     assert run().forced == ("stubborn",)
     assert time.monotonic() - started < 20.0
+
+
+def test_a_signal_that_a_wrapper_sends_twice_counts_once() -> None:
+    slow = NODE.replace("done.wait()", "done.wait(); import time; time.sleep(0.3)")
+    run = Run({process("slow"): slow})
+
+    def twice() -> None:
+        interrupt()()
+        interrupt()()
+
+    run.when("slow", "up", twice)
+    assert run().forced == ()
+    assert not any("SIGTERM" in message for _, message in run.events)
 
 
 def test_what_a_dead_process_started_does_not_survive_it() -> None:

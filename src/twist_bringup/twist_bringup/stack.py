@@ -319,6 +319,8 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
         remappings=(("image_raw", f"/{CAMERA_TOPICS[0]}"), *_robot_topics(profile)),
         lifecycle=True,
         stop_stage=1,
+        # While it loads its networks a signal waits.
+        stop_grace=15.0,
     )
 
 

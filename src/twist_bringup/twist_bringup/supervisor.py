@@ -29,6 +29,9 @@ _ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 _CLEAN_CODES = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 TERMINATE_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+REPEAT_AFTER = 0.5
+"""Seconds after a stop signal in which another one is the same one: `timeout` and other wrappers
+send it to the process and to its group."""
 
 
 class Cause(Enum):
@@ -72,6 +75,8 @@ class _State:
     stages: list[int] = field(default_factory=list)
     """Stop stages that are not over, the current one first; empty while running."""
     escalate_at: float = float("inf")
+    signalled_at: float = float("-inf")
+    """When the last stop signal came."""
     respawn: list[tuple[float, Process]] = field(default_factory=list)
     forced: list[str] = field(default_factory=list)
 
@@ -276,8 +281,12 @@ class Supervisor:
     # Stopping.
 
     def _take_signal(self, number: int) -> None:
+        now = time.monotonic()
+        repeated = now - self._state.signalled_at > REPEAT_AFTER
+        self._state.signalled_at = now
         if self._state.stages:
-            self._escalate(f"{signal.Signals(number).name} again")
+            if repeated:
+                self._escalate(f"{signal.Signals(number).name} again")
             return
         self._on_event("", f"{signal.Signals(number).name}: stopping")
         self._begin_stop(Ending(Cause.SIGNALLED, "", number))
