@@ -240,6 +240,15 @@ def test_after_a_break_the_arm_is_stopped_and_the_bag_is_closed(bench: Bench, ca
     assert data["reason"] == "broken"
 
 
+def test_even_a_programming_error_stops_the_arm(bench: Bench) -> None:
+    bench.stand.breaks = {(0, "step 1"): ZeroDivisionError()}
+
+    with pytest.raises(ZeroDivisionError):
+        bench.run(trials=1)
+
+    assert not bench.stand.moving
+
+
 def test_trial_that_is_solved_at_the_start_is_no_success(bench: Bench) -> None:
     bench.judge.solved = {0}
 

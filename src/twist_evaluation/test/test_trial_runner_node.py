@@ -254,10 +254,16 @@ def test_interrupt_stops_the_arm_closes_the_bag_and_keeps_the_results(
 def test_missing_nodes_are_named_and_the_exit_code_tells(
     ros_domain_id: int, tmp_path: Path
 ) -> None:
-    code, text = _run(tmp_path, ready_timeout=1.0)
+    code, text = _run(
+        tmp_path,
+        ready_timeout=1.0,
+        policy_node="no_policy",
+        reset_service="no_robot/reset",
+        recorder_node="no_recorder",
+    )
 
     assert code == 1
-    for name in ("twist_policy_node/get_state", "robot_twin/reset", "recorder/start_recording"):
+    for name in ("no_policy/get_state", "no_robot/reset", "no_recorder/start_recording"):
         assert name in text
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,15 +17,14 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 
+from twist_evaluation.interruptible_wait import InterruptibleWait
 from twist_evaluation.judge import WorldState
 from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
 from twist_evaluation.trial_stand import (
-    Interrupted,
     ObjectLayout,
     StandLost,
     StepSample,
@@ -39,7 +38,6 @@ _OUTCOMES = {
     Outcome.FAILURE: TrialResult.FAILURE,
     Outcome.ABORTED: TrialResult.ABORTED,
 }
-_WAKE = object()
 _RECORDER_SILENCE = 5.0  # seconds; it publishes diagnostics every second
 _STOP_TIMEOUT = 35.0  # seconds; closing writes what waits for the disk, which may take 30 s
 _LATCHED = QoSProfile(
@@ -115,10 +113,8 @@ class RosStand:
         self._timeouts = timeouts
         self._record = record
         self._was_ready = False
-        self._interrupted = False
-        self._interruption = ""
+        self._wait = InterruptibleWait()
         self._events: SimpleQueue[Any] = SimpleQueue()
-        self._waiting_on: SimpleQueue[Any] = self._events
         self._steps_since: Time | None = None
         self._faults_since: Time | None = None
         self._policy_trouble = ""
@@ -146,8 +142,7 @@ class RosStand:
     def interrupt(self, reason: str = "interrupted by a person") -> None:
         """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
         self._interruption = reason
-        self._interrupted = True
-        self._waiting_on.put(_WAKE)
+        self._wait.interrupt()
 
     def ground_truth(self) -> WorldState | None:
         """The last true state received."""
@@ -193,10 +188,7 @@ class RosStand:
 
     def settle(self, seconds: float) -> None:
         """Waits."""
-        deadline = time.monotonic() + seconds
-        empty: SimpleQueue[Any] = SimpleQueue()
-        while (left := deadline - time.monotonic()) > 0:
-            self._wait(empty, left)
+        self._wait.pause(seconds)
 
     def wait_until_ready(self) -> None:
         """Waits until every needed service is offered and the policy answers."""
@@ -237,7 +229,7 @@ class RosStand:
     def reset(self, task: str, seed: int, trial: int) -> ObjectLayout:
         """Calls the reset service."""
         request = ResetTrial.Request(task=task, seed=seed, trial=trial)
-        response = self._call(self._reset, request, self._timeouts.reset)
+        response = self._wait.call(self._reset, request, self._timeouts.reset)
         if not response.success:
             raise TrialAborted(f"reset refused: {response.message}")
         layout = response.layout
@@ -272,7 +264,7 @@ class RosStand:
             keys=list(custom_data),
             values=list(custom_data.values()),
         )
-        response = self._call(self._start, request, self._timeouts.service)
+        response = self._wait.call(self._start, request, self._timeouts.service)
         if not response.success:
             raise TrialAborted(f"recorder: {response.message}")
         self._recorder_heard = time.monotonic()
@@ -283,7 +275,7 @@ class RosStand:
         request = StopRecording.Request(keys=list(custom_data), values=list(custom_data.values()))
         self._recording = False
         timeout = 1.0 if self._recorder_is_silent() else _STOP_TIMEOUT
-        response = self._call(self._stop, request, timeout)
+        response = self._wait.call(self._stop, request, timeout)
         if not response.success:
             raise TrialAborted(f"recorder: {response.message}")
         return str(response.message)
@@ -303,7 +295,7 @@ class RosStand:
 
     def next_step(self, timeout: float) -> StepSample:
         """Waits for ``~/step``, or for a fault in the diagnostics."""
-        event = self._wait(self._events, timeout)
+        event = self._wait.item(self._events, timeout)
         if self._recording and self._recorder_is_silent():
             raise TrialAborted(
                 f"nothing heard of {self._names.recorder} for {_RECORDER_SILENCE:g} s: its process "
@@ -352,54 +344,20 @@ class RosStand:
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._summary_publisher.publish(message)
 
-    # Waiting and calling.
-
-    def _wait(self, queue: SimpleQueue[Any], timeout: float) -> Any:
-        """Returns the next item, or None when none came in time.
-
-        Raises:
-            Interrupted: `interrupt` was called.
-        """
-        self._waiting_on = queue
-        try:
-            item = None
-            if not self._interrupted:
-                with contextlib.suppress(Empty):
-                    item = queue.get(timeout=max(0.0, timeout))
-            if self._interrupted:
-                self._interrupted = False
-                raise Interrupted(self._interruption)
-            return None if item is _WAKE else item
-        finally:
-            self._waiting_on = self._events
+    # What the ports are made of.
 
     def _forget_events(self) -> None:
         with contextlib.suppress(Empty):
             while True:
                 self._events.get_nowait()
 
-    def _call(self, client: Client, request: Any, timeout: float) -> Any:
-        reply: SimpleQueue[Any] = SimpleQueue()
-        future = client.call_async(request)
-        future.add_done_callback(_deliver(reply))
-        response = self._wait(reply, timeout)
-        if response is None:
-            client.remove_pending_request(future)
-            raise TrialAborted(
-                f"{client.srv_name} did not answer within {timeout:g} s: its process is dead, or "
-                "hangs; its log tells"
-            )
-        if isinstance(response, Exception):
-            raise TrialAborted(f"{client.srv_name} failed: {response}")
-        return response
-
     def _policy_state(self) -> int:
-        response = self._call(self._get_state, GetState.Request(), self._timeouts.service)
+        response = self._wait.call(self._get_state, GetState.Request(), self._timeouts.service)
         return int(response.current_state.id)
 
     def _transition(self, transition: int, timeout: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))
-        if not self._call(self._change_state, request, timeout).success:
+        if not self._wait.call(self._change_state, request, timeout).success:
             verb = {
                 Transition.TRANSITION_CONFIGURE: "be configured",
                 Transition.TRANSITION_ACTIVATE: "be activated",
@@ -415,21 +373,13 @@ class RosStand:
     def _explain_silence(self, timeout: float) -> str:
         silence = f"no step from {self._names.policy} for {timeout:g} s"
         try:
-            response = self._call(self._get_state, GetState.Request(), 1.0)
+            response = self._wait.call(self._get_state, GetState.Request(), 1.0)
         except TrialAborted:
             return f"{silence}, and it does not answer: its process is dead or hangs"
         label = response.current_state.label
         if label != "active":
             return f"{silence}: it left the active state (now {label}); its log tells why"
         return f"{silence}, although it is active: no new camera frames, or the machine is too slow"
-
-
-def _deliver(reply: SimpleQueue[Any]) -> Callable[[Any], None]:
-    def put(future: Any) -> None:
-        error = future.exception()
-        reply.put(error if error is not None else future.result())
-
-    return put
 
 
 def _base_name(name: str) -> str:

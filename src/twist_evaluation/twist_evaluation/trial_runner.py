@@ -109,7 +109,7 @@ class TrialRunner:
     def run(self) -> EvaluationEnd:
         """Runs trials until all are judged, or nothing can go on.
 
-        Never raises for what happens in a trial; the end tells.
+        What breaks in a trial does not raise; the end tells.
         """
         reason, interrupted, consecutive_aborts = "", False, 0
         try:
@@ -160,10 +160,11 @@ class TrialRunner:
             reason, end = str(error), error
         except Interrupted as error:
             reason, end = str(error) or "interrupted by a person", error
-        if course.active:
-            # The policy may be dead or latched by now; the stop is asked for all the same.
-            with contextlib.suppress(TrialAborted, StandLost, Interrupted):
-                self._stand.deactivate()
+        finally:
+            if course.active:
+                # The policy may be dead or latched by now; the stop is asked for all the same.
+                with contextlib.suppress(TrialAborted, StandLost, Interrupted):
+                    self._stand.deactivate()
         return self._conclude(trial, course, outcome, distance, reason), end
 
     def _conduct(self, trial: int, course: _Course) -> None:

@@ -1,0 +1,92 @@
+"""Waiting that a signal handler can end.
+
+Only queues that are safe to use from a signal handler are waited on: a handler runs in the main
+thread, between two instructions of the very wait it has to end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from rclpy.client import Client
+
+from twist_evaluation.trial_stand import Interrupted, TrialAborted
+
+_WAKE = object()
+
+
+class InterruptibleWait:
+    """Waits of one thread, each of which `interrupt` ends."""
+
+    def __init__(self) -> None:
+        self._interrupted = False
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._waiting_on = self._idle
+
+    def interrupt(self) -> None:
+        """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
+        self._interrupted = True
+        self._waiting_on.put(_WAKE)
+
+    def item(self, queue: SimpleQueue[Any], timeout: float) -> Any:
+        """Returns the next item of `queue`, or None when none came within `timeout` seconds.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+        """
+        self._waiting_on = queue
+        try:
+            item = None
+            if not self._interrupted:
+                with contextlib.suppress(Empty):
+                    item = queue.get(timeout=max(0.0, timeout))
+            if self._interrupted:
+                self._interrupted = False
+                raise Interrupted
+            return None if item is _WAKE else item
+        finally:
+            self._waiting_on = self._idle
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+        """
+        deadline = time.monotonic() + seconds
+        nothing: SimpleQueue[Any] = SimpleQueue()
+        while (left := deadline - time.monotonic()) > 0:
+            self.item(nothing, left)
+
+    def call(self, client: Client, request: Any, timeout: float) -> Any:
+        """Calls a service that another thread's executor serves, and returns the response.
+
+        Raises:
+            Interrupted: `interrupt` was called.
+            TrialAborted: no answer within `timeout` seconds, or the call failed.
+        """
+        reply: SimpleQueue[Any] = SimpleQueue()
+        future = client.call_async(request)
+        future.add_done_callback(_deliver(reply))
+        response = self.item(reply, timeout)
+        if response is None:
+            client.remove_pending_request(future)
+            raise TrialAborted(
+                f"{client.srv_name} did not answer within {timeout:g} s: its process is dead, or "
+                "hangs; its log tells"
+            )
+        if isinstance(response, Exception):
+            raise TrialAborted(f"{client.srv_name} failed: {response}")
+        return response
+
+
+def _deliver(reply: SimpleQueue[Any]) -> Callable[[Any], None]:
+    def put(future: Any) -> None:
+        error = future.exception()
+        reply.put(error if error is not None else future.result())
+
+    return put
