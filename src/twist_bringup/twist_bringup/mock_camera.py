@@ -18,9 +18,11 @@ What goes wrong is the parameter ``fault``; it may be changed at any time:
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -232,8 +234,21 @@ def damaged(image: Image, fault: str) -> Image:
     return result
 
 
+def _give_images_room() -> None:
+    """Gives this sender the shared memory that images need, unless the user has a profile.
+
+    The default segment of Fast DDS is smaller than one image, and best-effort subscribers then lose
+    many. Read once, when the middleware is loaded.
+    """
+    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    if not any(os.environ.get(name) for name in variables):
+        profile = str(files("twist_sim.ros") / "fastdds_large_images.xml")
+        os.environ.update(dict.fromkeys(variables, profile))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script."""
+    _give_images_room()
     node: MockCamera | None = None
     try:
         rclpy.init(args=list(sys.argv if arguments is None else arguments))

@@ -351,6 +351,8 @@ def _trial_runner(options: StackOptions) -> Process:
             ("checkpoint", options.checkpoint),
             ("episode_steps", options.episode_steps),
             ("resume", options.resume),
+            # More than the policy takes to give up arming: its message names what is missing.
+            ("first_step_timeout", 10.0),
         ),
         finishes=True,
         progress=True,
