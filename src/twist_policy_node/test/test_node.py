@@ -182,7 +182,12 @@ def test_a_second_policy_node_refuses_and_the_first_goes_on(stand: Any) -> None:
     stand.running("forward")
     stand.configured("hold", name="second_policy_node")
     stand.activate("second_policy_node")  # fails at once where the first is already known
-    stand.wait_for(lambda: "somebody else commands Servo" in stand.log(), "the reason", 10.0)
+
+    def second_said_why() -> bool:
+        lines = stand.log().splitlines()
+        return any("[second_policy_node]" in x and "somebody else commands" in x for x in lines)
+
+    stand.wait_for(second_said_why, "the reason", 10.0)
     stand.wait_for(lambda: stand.state("second_policy_node") == "inactive", "it to be inactive")
     assert not stand.activate("second_policy_node"), stand.log()
     assert "/twist_policy_node on /servo_node/pose_target_cmds" in stand.log()

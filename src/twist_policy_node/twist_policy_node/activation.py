@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 _COMMANDER_CHECK_PERIOD = 0.1
 """Seconds between two looks at who else commands Servo."""
-_LOOK_AROUND = 2.0
-"""Seconds from the node's start after which it has heard of the others: Fast DDS announces itself
-several times in the first half second, and a busy machine needs some time to listen."""
+_LOOK_AROUND = 4.0
+"""Seconds from the node's start after which it has heard of the others. Fast DDS announces itself
+several times at once and then every 3 s; a busy machine loses the first announcements."""
 _IMAGINATION_MARGIN = 0.03
 """Imagining must be over this long before the next decision, seconds."""
 
