@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from twist_training.configuration import (
 from twist_training.runners.pipeline import command_of
 from twist_training.session import RunError, Session
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, sample_windows
+from twist_training.storage.images import render_training_images
 
 
 def test_arguments_change_nested_settings_with_their_types() -> None:
@@ -155,3 +157,23 @@ def test_episode_files_round_trip_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(EpisodeFileError, match="delete the file"):
         Episodes.load(path)
+
+
+def test_images_that_do_not_fit_on_the_disk_are_refused_before_rendering(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DiskError, match=r"they need 0\.\d GB; free space"):
+        render_training_images(
+            _episodes(2, 3),
+            tmp_path / "images.npy",
+            task="block_push",
+            looks=1,
+            image_size=64,
+            workers=1,
+            seed=0,
+            textures="",
+        )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +149,25 @@ def _assert_same(first: Teacher, second: Teacher) -> None:
     assert left.keys() == right.keys()
     for name in left:
         torch.testing.assert_close(left[name], right[name], rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_cleanly(number: signal.Signals, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    settings = [a for a in TINY if "environment_steps" not in a]
+    command = [sys.executable, "-m", "twist_training.cli", "teacher", *settings]
+    with subprocess.Popen(
+        [*command, f"output={folder}"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        while "training" not in said:  # the first round of episodes has been learned from
+            said += process.stderr.read(1)
+            assert process.poll() is None, said
+        process.send_signal(number)
+        said += process.stderr.read()
+        assert process.wait(60) == 130, said
+    assert "the same command continues" in said
+    assert "Traceback" not in said
+    assert not list(folder.glob("*.partial"))
+    assert (folder / "timing.json").exists()

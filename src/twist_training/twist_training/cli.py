@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from twist_policy.checkpoint import CheckpointError
@@ -45,6 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     from twist_training.runners.pipeline import STAGES, Pipeline
 
     stage = arguments.pop(0)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's Ctrl-C
     try:
         if stage != "all" and stage not in STAGES:
             known = ", ".join(("all", *STAGES))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from twist_sim.env import TaskEnv
 from twist_sim.rendering import SceneRenderer
 from twist_sim.task_card import load_task_card
 from twist_training.statistics import wilson_interval
+from twist_training.worker_pool import run_in_processes
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,7 @@ def evaluate_checkpoint(
         _Job(checkpoint, seed, tuple(int(t) for t in part))
         for part in np.array_split(np.arange(episodes), max(1, min(workers, episodes)))
     ]
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(len(jobs), mp_context=context) as pool:
-        rows = np.concatenate(list(pool.map(_evaluate, jobs)))
+    rows = np.concatenate(list(run_in_processes(_evaluate, jobs, len(jobs))))
     successes = int(rows[:, 0].sum())
     low, high = wilson_interval(successes, episodes)
     return EvaluationResult(

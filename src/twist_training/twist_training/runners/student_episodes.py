@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +18,7 @@ from twist_training.modules.rssm import Rssm
 from twist_training.rollout import Float, Observation, make_environments, run_episodes
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import make_sampler, shared_renderer
+from twist_training.worker_pool import run_in_processes
 
 
 @dataclass(frozen=True)
@@ -178,9 +177,7 @@ def run_student_in_processes(
         finally:
             torch.set_num_threads(threads)
     else:
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-            results = list(pool.map(run_student, jobs))
+        results = list(run_in_processes(run_student, jobs, workers))
     joined = Episodes.concatenate([result[0] for result in results])
     kept = [result[1] for result in results if result[1] is not None]
     return joined, np.concatenate(kept) if kept else None

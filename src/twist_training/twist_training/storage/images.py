@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import functools
 import json
-import multiprocessing
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from twist_sim.task_card import load_task_card
 from twist_sim.textures import Split
 from twist_training.atomic_files import DiskError, write_atomically
 from twist_training.storage.episodes import Episodes, Float, sample_windows
+from twist_training.worker_pool import run_in_processes
 
 _CHUNK = 16
 """Episodes per job."""
@@ -64,8 +64,10 @@ def render_training_images(
     done: set[int] = set(json.loads(log.read_text())) if log.exists() and path.exists() else set()
     try:
         if not done:
-            images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-            images.flush()
+            np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+            # Claims the room now: a full disk under a memory map is a bus error later.
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         jobs = [
             _RenderJob(
                 task, textures, seed, path, episodes.sim_state[first : first + _CHUNK], first
@@ -101,15 +103,7 @@ def _in_processes(jobs: list[_RenderJob], workers: int) -> Iterator[tuple[int, i
         for job in jobs:
             yield _render(job)
         return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
-        futures = [pool.submit(_render, job) for job in jobs]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    yield from run_in_processes(_render, jobs, workers)
 
 
 @functools.cache
@@ -144,7 +138,6 @@ def _render(job: _RenderJob) -> tuple[int, int]:
                 images[row, column, look] = renderer.render_training_image(
                     states[column], appearance, generator
                 )
-    images.flush()
     return job.first, job.states.shape[0] * job.states.shape[1] * looks
 
 
