@@ -7,6 +7,7 @@ counts, so limits are generous.
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -190,7 +191,9 @@ def test_a_second_policy_node_refuses_and_the_first_goes_on(stand: Any) -> None:
     stand.wait_for(second_said_why, "the reason", 10.0)
     stand.wait_for(lambda: stand.state("second_policy_node") == "inactive", "it to be inactive")
     assert not stand.activate("second_policy_node"), stand.log()
-    assert "/twist_policy_node on /servo_node/pose_target_cmds" in stand.log()
+    assert re.search(
+        "(/twist_policy_node|another node) on /servo_node/pose_target_cmds", stand.log()
+    )
     assert stand.state() == "active"
     steps = len(stand.cell.steps)
     stand.wait_for(lambda: len(stand.cell.steps) > steps + 3, "the first to go on")
@@ -219,7 +222,7 @@ def test_a_foreign_commander_stops_the_running_node(stand: Any) -> None:
         )
     )
     status = stand.wait_for_stop("other_commander")
-    assert "/fake_cell on /servo_node/delta_twist_cmds" in status.message
+    assert "on /servo_node/delta_twist_cmds" in status.message
     assert_stands_still_from_now_on(stand)
 
 

@@ -204,7 +204,9 @@ class ServoClient:
             ]
             if own and self._node.get_fully_qualified_name() in names:
                 names.remove(self._node.get_fully_qualified_name())
-            others += [f"{name} on {topic}" for name in names or ["an unknown node"]]
+            # Middleware learns of a publisher sooner than of its node's name.
+            known = [name for name in names if "UNKNOWN" not in name]
+            others += [f"{name} on {topic}" for name in known or ["another node"]]
         return others
 
     def switch_command_type(self) -> ServiceCall:
