@@ -118,6 +118,29 @@ def test_a_finished_run_is_only_read(run_folder: Path, monkeypatch: pytest.Monke
     assert main(["export", *TINY, f"output={run_folder}"]) == 0
 
 
+def test_another_student_learns_from_the_same_teacher_and_images(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the teacher was trained again")
+
+    monkeypatch.setattr(teacher_stage.TeacherTrainer, "step", fail)
+    paper = ["student.observes_ee_position=false", "distillation.embedding_scale=0"]
+    arguments = [*TINY, *paper, f"output={tmp_path / 'paper'}", f"data={run_folder}"]
+    assert main(["distil", *arguments]) == 0
+    assert main(["export", *arguments]) == 0
+    contract = load_checkpoint(tmp_path / "paper" / "checkpoint").contract
+    assert not contract.observes_ee_position
+
+
+def test_data_of_another_teacher_are_refused(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ["teacher.discount=0.5", f"output={tmp_path / 'other'}", f"data={run_folder}"]
+    assert main(["distil", *TINY, *other]) == 1
+    assert "differs in teacher" in capsys.readouterr().err
+
+
 def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

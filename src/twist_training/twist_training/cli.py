@@ -13,6 +13,7 @@ from twist_sim.task_card import TaskCardError, available_tasks
 from twist_training.atomic_files import DiskError
 from twist_training.configuration import PRESETS, ConfigurationError, parse_arguments
 from twist_training.session import RunError
+from twist_training.shared_data import take_data_from
 from twist_training.storage.episodes import EpisodeFileError
 
 _USAGE = f"""usage: twist-train STAGE [name=value ...]
@@ -32,6 +33,7 @@ common settings (default):
   seed       (0)
   output     run folder; the same folder and settings continue a run (runs/TASK_PRESET_seedN)
   checkpoint where the exported checkpoint goes (OUTPUT/checkpoint)
+  data       a finished run whose teacher, episodes and images are taken (none)
 every other setting: section.name=value, e.g. student.observes_ee_position=false; see
 twist_training/configuration.py for all of them.
 """
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         if stage != "all" and stage not in STAGES:
             known = ", ".join(("all", *STAGES))
             raise ConfigurationError(f"unknown stage {stage!r}; choose from {known}")
-        places = {"output": "", "checkpoint": ""}
+        places = {"output": "", "checkpoint": "", "data": ""}
         for argument in list(arguments):
             name, separator, value = argument.partition("=")
             if name in places and separator:
@@ -62,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_arguments(arguments)
         folder = Path(places["output"] or f"runs/{config.task}_{config.preset}_seed{config.seed}")
         checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
+        if places["data"]:
+            take_data_from(Path(places["data"]), config, folder)
         pipeline = Pipeline(config, folder, checkpoint)
         print(
             f"{config.task}, preset {config.preset}, seed {config.seed}, "

@@ -187,6 +187,7 @@ class TrainingConfig:
 PRESETS: dict[str, TrainingConfig] = {
     "smoke": TrainingConfig(
         preset="smoke",
+        threads=1,
         teacher=TeacherConfig(
             rssm=RssmConfig(deterministic=64, hidden=64, groups=8, classes=8),
             encoder_width=64,

@@ -1,0 +1,71 @@
+"""Taking teacher and data from another run, to compare students on equal terms."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from twist_training.configuration import ConfigurationError, TrainingConfig, from_dict
+from twist_training.session import RunError
+
+_FILES = (
+    "teacher.pt",
+    "teacher.jsonl",
+    "teacher_replay.npz",
+    "collected.npz",
+    "images_replay.npy",
+    "images_replay.progress.json",
+    "images_collected.npy",
+    "images_collected.progress.json",
+)
+
+
+def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
+    """Links teacher, episodes and images of a finished run into `folder`.
+
+    Files that `folder` has already stay. Nothing that is taken is written to afterwards.
+
+    Raises:
+        RunError: `source` is no run, lacks a file, or was made with another task, seed, teacher,
+            collection or textures.
+    """
+    try:
+        theirs = from_dict(json.loads((source / "config.json").read_text()))
+    except (OSError, json.JSONDecodeError, ConfigurationError) as error:
+        raise RunError(
+            f"data={source} is not a run folder ({error}); name one that has a config.json"
+        ) from error
+    different = [
+        name
+        for name, value in _what_matters(theirs).items()
+        if _what_matters(config)[name] != value
+    ]
+    if different:
+        raise RunError(
+            f"the run in {source} differs in {', '.join(different)}; its data do not fit these "
+            "settings"
+        )
+    missing = [name for name in _FILES if not (source / name).exists()]
+    if missing:
+        raise RunError(
+            f"{source} lacks {', '.join(missing)}: run its stages teacher, collect and render first"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _FILES:
+        if not (folder / name).exists():
+            try:
+                os.link(source / name, folder / name)
+            except OSError:  # another file system
+                shutil.copyfile(source / name, folder / name)
+
+
+def _what_matters(config: TrainingConfig) -> dict[str, Any]:
+    settings = config.to_dict()
+    collection = {k: v for k, v in settings["collection"].items() if k != "workers"}
+    return {
+        **{name: settings[name] for name in ("task", "seed", "textures", "teacher")},
+        "collection": collection,
+    }
