@@ -22,8 +22,9 @@ from twist_training.algorithms.distillation import Student
 from twist_training.cli import main
 from twist_training.configuration import parse_arguments
 from twist_training.runners import teacher as teacher_stage
-from twist_training.runners.teacher import Teacher, train_teacher
+from twist_training.runners.teacher import train_teacher
 from twist_training.session import Session
+from twist_training.teacher_policy import Teacher
 
 TINY = [
     "preset=smoke",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -45,7 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_USAGE)
         return 0 if arguments else 2
-    # Heavy imports come after the help, which should answer at once.
+    if not sys.stderr.isatty():  # in a log file, a line of progress now and then is enough
+        os.environ.setdefault("TQDM_MININTERVAL", "20")
+    # Heavy imports come after the help, which should answer at once; tqdm reads its environment.
     from twist_training.runners.pipeline import STAGES, Pipeline
 
     stage = arguments.pop(0)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from twist_training.runners.teacher import (
-    REPLAY,
-    ScriptedPolicy,
-    Teacher,
-    TeacherPolicy,
-    teacher_episodes,
-)
+from twist_training.runners.teacher import REPLAY, teacher_episodes
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes, render_training_images
+from twist_training.teacher_policy import ScriptedPolicy, Teacher, TeacherPolicy
 
 EPISODES = "collected.npz"
 _SEED_OFFSET = 500_000

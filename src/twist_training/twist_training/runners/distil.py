@@ -19,11 +19,11 @@ from twist_training.algorithms.distillation import (
 )
 from twist_training.atomic_files import write_atomically
 from twist_training.runners.student_episodes import run_student_in_processes
-from twist_training.runners.teacher import Teacher
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.statistics import wilson_interval
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes
+from twist_training.teacher_policy import Teacher
 
 CHECKPOINT = "student.pt"
 _SAVE_EVERY = 1000

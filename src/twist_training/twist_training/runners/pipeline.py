@@ -19,17 +19,13 @@ from twist_training.model_card import model_card
 from twist_training.runners.collect import collect_episodes, render_episodes
 from twist_training.runners.distil import distil_student
 from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
-from twist_training.runners.teacher import (
-    Teacher,
-    TeacherPolicy,
-    teacher_episodes,
-    train_teacher,
-)
+from twist_training.runners.teacher import teacher_episodes, train_teacher
 from twist_training.session import RunError, Session
 from twist_training.stage_clock import StageClock
 from twist_training.statistics import wilson_interval
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes
+from twist_training.teacher_policy import Teacher, TeacherPolicy
 
 STAGES = ("teacher", "collect", "render", "distil", "export", "evaluate")
 

@@ -12,110 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from twist_sim.scripted import ScriptedPusher
-from twist_training.algorithms.actor_critic import ActorCritic
-from twist_training.algorithms.world_model import Batch, TeacherWorldModel, detach_starts
+from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
-from twist_training.modules.distributions import gumbel_like
-from twist_training.rollout import Float, Observation, make_environments, run_episodes
+from twist_training.rollout import make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.statistics import wilson_interval
 from twist_training.storage.episodes import Episodes, Replay
+from twist_training.teacher_policy import ScriptedPolicy, Teacher, TeacherPolicy
 
 CHECKPOINT = "teacher.pt"
 REPLAY = "teacher_replay.npz"
-
-
-class Teacher(nn.Module):
-    """World model and behaviour, trained together."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__()
-        config = session.config.teacher
-        self.world_model = TeacherWorldModel(config, session.contract)
-        self.behaviour = ActorCritic(config, session.contract.action_size)
-
-
-class TeacherPolicy:
-    """The teacher acting on privileged state, for N environments at once.
-
-    Args:
-        teacher: world model and actor.
-        session: device and precision.
-        explore: sample actions and latents; False takes their modes.
-        noise: for each episode, a standard deviation drawn from [0, noise] of temporally smooth
-            noise (an Ornstein-Uhlenbeck process) added to the actions.
-    """
-
-    def __init__(
-        self,
-        teacher: Teacher,
-        session: Session,
-        *,
-        explore: bool,
-        noise: float = 0.0,
-        generator: np.random.Generator | None = None,
-    ) -> None:
-        self._teacher, self._session = teacher, session
-        self._explore, self._noise = explore, noise
-        self._generator = generator or np.random.default_rng(0)
-
-    def reset(self, trials: NDArray[np.int64]) -> None:
-        """Forgets the past of all N environments."""
-        self._h, self._z = self._teacher.world_model.rssm.initial(len(trials))
-        count = len(trials)
-        self._sigma = self._generator.uniform(0.0, self._noise, size=(count, 1))
-        self._disturbance = np.zeros((count, self._session.contract.action_size))
-
-    @torch.no_grad()
-    def act(self, observation: Observation) -> Float:
-        """Actions in [-1, 1], (N, A)."""
-        tensor = self._session.tensor
-        world_model = self._teacher.world_model
-        embedding = world_model.embed(tensor(observation.state))
-        groups = (len(observation.state), world_model.rssm.groups, world_model.rssm.classes)
-        noise = gumbel_like(embedding.new_empty(groups)) if self._explore else None
-        self._h, self._z = world_model.rssm.observe_step(
-            embedding, tensor(observation.executed_action), self._h, self._z, noise
-        )
-        distribution = self._teacher.behaviour.actor(torch.cat([self._h, self._z], -1))
-        action = distribution.rsample() if self._explore else distribution.mode
-        result: Float = action.cpu().numpy()
-        if self._noise > 0.0:
-            fresh = self._generator.normal(size=self._disturbance.shape)
-            self._disturbance = 0.8 * self._disturbance + 0.6 * fresh
-            result = np.clip(result + self._sigma * self._disturbance, -1.0, 1.0)
-        return result.astype(np.float32)
-
-
-class ScriptedPolicy:
-    """Noisy scripted behaviour.
-
-    Args:
-        session: the task.
-        noise: each episode draws its standard deviation from [0.2, 1] times this; infinite for
-            random actions.
-        generator: source of the noise.
-    """
-
-    def __init__(self, session: Session, noise: float, generator: np.random.Generator) -> None:
-        self._pusher = ScriptedPusher(session.card)
-        self._session, self._noise, self._generator = session, noise, generator
-
-    def reset(self, trials: NDArray[np.int64]) -> None:
-        """Draws each episode's share of noise."""
-        self._disturbance = np.zeros((len(trials), self._session.contract.action_size))
-        self._sigma = self._noise * self._generator.uniform(0.2, 1.0, size=(len(trials), 1))
-
-    def act(self, observation: Observation) -> Float:
-        """Actions in [-1, 1], (N, A)."""
-        shape = self._disturbance.shape
-        if not np.isfinite(self._noise):
-            self._disturbance = 0.8 * self._disturbance + 0.6 * self._generator.normal(size=shape)
-            return np.clip(self._disturbance, -1.0, 1.0).astype(np.float32)
-        self._disturbance = 0.7 * self._disturbance + 0.7 * self._generator.normal(size=shape)
-        action = np.stack([self._pusher.act(state) for state in observation.state])
-        return np.clip(action + self._sigma * self._disturbance, -1.0, 1.0).astype(np.float32)
 
 
 class TeacherTrainer:
