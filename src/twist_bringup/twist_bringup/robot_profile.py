@@ -62,7 +62,7 @@ def config_folder() -> Path:
         from ament_index_python.packages import get_package_share_directory
 
         installed = Path(get_package_share_directory("twist_bringup")) / "config"
-    except (ImportError, LookupError) as error:
+    except (ImportError, LookupError, OSError) as error:
         raise ProfileError(
             f"twist_bringup's config folder is neither at {beside} nor installed ({error}); "
             "build the workspace (make build) and source it (. ./env.sh)"
