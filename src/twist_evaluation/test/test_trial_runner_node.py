@@ -226,8 +226,19 @@ def test_refused_reset_aborts_each_trial_and_ends_after_three(
     assert stand.activations == 0
 
 
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGINT, "interrupted by a person"),
+        (signal.SIGTERM, "told to stop (SIGTERM), as when another process of the graph has died"),
+    ],
+)
 def test_interrupt_stops_the_arm_closes_the_bag_and_keeps_the_results(
-    stand: FakeStand, recorder: subprocess.Popen[str], tmp_path: Path
+    stand: FakeStand,
+    recorder: subprocess.Popen[str],
+    tmp_path: Path,
+    number: int,
+    reason: str,
 ) -> None:
     process = _start(
         "trial_runner_node",
@@ -240,15 +251,15 @@ def test_interrupt_stops_the_arm_closes_the_bag_and_keeps_the_results(
     deadline = time.monotonic() + 60
     while stand.count < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     text, _ = process.communicate(timeout=30)
 
     assert process.returncode == 130, text
     assert not stand.stepping
-    assert "interrupted" in text
+    assert reason in text
     (bag,) = (tmp_path / "run").glob("trial_*")
     assert read_metadata(bag)["custom_data"]["outcome"] == "aborted"
-    assert _results(tmp_path)["results"][0]["reason"] == "interrupted by a person"
+    assert _results(tmp_path)["results"][0]["reason"] == reason
 
 
 def test_missing_nodes_are_named_and_the_exit_code_tells(

@@ -23,13 +23,13 @@ class InterruptibleWait:
     """Waits of one thread, each of which `interrupt` ends."""
 
     def __init__(self) -> None:
-        self._interrupted = False
+        self._interruption: str | None = None
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._waiting_on = self._idle
 
-    def interrupt(self) -> None:
-        """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
-        self._interrupted = True
+    def interrupt(self, reason: str) -> None:
+        """Makes the current or the next wait raise `Interrupted(reason)`, once. Signal-safe."""
+        self._interruption = reason
         self._waiting_on.put(_WAKE)
 
     def item(self, queue: SimpleQueue[Any], timeout: float) -> Any:
@@ -41,12 +41,12 @@ class InterruptibleWait:
         self._waiting_on = queue
         try:
             item = None
-            if not self._interrupted:
+            if self._interruption is None:
                 with contextlib.suppress(Empty):
                     item = queue.get(timeout=max(0.0, timeout))
-            if self._interrupted:
-                self._interrupted = False
-                raise Interrupted
+            if (reason := self._interruption) is not None:
+                self._interruption = None
+                raise Interrupted(reason)
             return None if item is _WAKE else item
         finally:
             self._waiting_on = self._idle

@@ -141,8 +141,7 @@ class RosStand:
 
     def interrupt(self, reason: str = "interrupted by a person") -> None:
         """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
-        self._interruption = reason
-        self._wait.interrupt()
+        self._wait.interrupt(reason)
 
     def ground_truth(self) -> WorldState | None:
         """The last true state received."""
