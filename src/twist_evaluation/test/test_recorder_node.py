@@ -253,6 +253,23 @@ def test_disk_full_closes_the_bag_latches_an_error_and_the_next_recording_clears
     assert graph.stop().success
 
 
+def test_a_failed_recording_whose_disk_hangs_does_not_end_the_recorder(
+    make_graph: Callable[..., Graph], tmp_path: Path
+) -> None:
+    class Hanging:
+        fault = "disk full while recording"
+        dropped = 0
+
+        def stop(self, custom_data: dict[str, str]) -> None:
+            raise TimeoutError("the disk did not take the last 9 bytes")
+
+    graph = make_graph()
+    graph.recorder._recording = Hanging()  # type: ignore[assignment]
+
+    assert graph.start(tmp_path / "next").success
+    assert graph.stop().success
+
+
 def test_recording_that_nobody_stops_is_closed(
     make_graph: Callable[..., Graph], tmp_path: Path
 ) -> None:

@@ -179,7 +179,8 @@ class Recorder(Node):
             )
         else:
             if self._recording is not None:
-                self._close({})
+                with contextlib.suppress(TimeoutError):  # its disk hangs; its fault is told already
+                    self._close({})
             custom_data = dict(zip(request.keys, request.values, strict=True))
             response.message = self._open(Path(request.path).expanduser().absolute(), custom_data)
             response.success = not response.message
