@@ -165,6 +165,7 @@ class PolicyNode(LifecycleNode):
             self._values = self._table.values()
             check_together(self._values, self._equipment.checkpoint.contract)
             self._fault = None
+            self._abandon_pause()  # repeated now, it would pause Servo under the moving arm
             self._activation = Activation(
                 self,
                 self._equipment,
@@ -214,6 +215,7 @@ class PolicyNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def _release(self) -> None:
+        self._abandon_pause()
         if self._equipment is not None:
             self._equipment.destroy()
             self._equipment = None
@@ -244,6 +246,11 @@ class PolicyNode(LifecycleNode):
             )
         self._pause_call = None
         return False
+
+    def _abandon_pause(self) -> None:
+        if self._pause_call is not None:
+            self._pause_call.abandon()
+            self._pause_call = None
 
     def _on_autostart(self) -> None:
         self._autostart_timer.cancel()

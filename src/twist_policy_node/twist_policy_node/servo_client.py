@@ -76,6 +76,10 @@ class ServiceCall:
             self._send(now)
         return CallState.PENDING
 
+    def abandon(self) -> None:
+        """Its answer does not matter any more: it is not repeated, and never polled again."""
+        self._forget_others(None)
+
     def _judge(self, future: Future) -> CallState:
         error = future.exception()
         if error is not None:
