@@ -25,7 +25,7 @@ GOAL_MS = 60.0
 STEP_TOPIC = "/twist_policy_node/step"
 QUANTITIES = (
     ("camera stamp to command", "latency"),
-    ("  of it until the decision began", "camera_age"),
+    ("  of it until the decision", "camera_age"),
     ("  of it the networks", "inference_time"),
 )
 

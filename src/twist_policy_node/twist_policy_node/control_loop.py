@@ -147,7 +147,6 @@ class ControlLoop:
         validity: float = 1.5,
         hold_time: float = 0.1,
     ) -> None:
-        self._contract = contract
         self._policy = policy
         self._shaper = shaper
         self._limits = limits
@@ -181,11 +180,6 @@ class ControlLoop:
     def next_due(self) -> float | None:
         """When the next decision falls due, seconds; None before the first."""
         return self._pacer.next_due
-
-    @property
-    def expires(self) -> float:
-        """Seconds after its issue that a command counts."""
-        return self._validity
 
     def start(self, frame: Frame, pose: ToolPose, now: float) -> Fault | None:
         """Starts an episode at the measured pose; stays idle and returns a fault if it cannot.

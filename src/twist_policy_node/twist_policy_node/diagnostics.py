@@ -16,7 +16,7 @@ _WINDOW = 300
 
 
 class StepStatistics:
-    """Latencies and inference times of the last policy steps, and camera intervals."""
+    """Latencies and inference times of the last policy steps."""
 
     def __init__(self) -> None:
         self._latency: deque[float] = deque(maxlen=_WINDOW)
