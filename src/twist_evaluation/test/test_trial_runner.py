@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -333,6 +335,24 @@ def test_results_are_on_the_disk_after_every_trial(bench: Bench) -> None:
     assert table[0].startswith("trial,outcome,reason,final_distance")
     assert len(table) == 4
     assert not list(bench.folder.glob(".*"))
+
+
+def test_results_that_cannot_be_written_end_the_evaluation_with_cause_and_cure(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("twist_evaluation.results.os.replace", full)
+
+    end = bench.run()
+
+    assert not end.complete
+    assert "No space left on device" in end.reason
+    assert "free space" in end.reason
+    assert len(bench.stand.bags) == 1
+    assert not bench.stand.moving
+    assert not bench.stand.open_bag
 
 
 def test_without_recording_the_recorder_is_left_alone(bench: Bench) -> None:

@@ -137,7 +137,13 @@ class TrialRunner:
         return tally(self._identity.trials, self._results.reports)
 
     def _finish_trial(self, report: TrialReport) -> None:
-        self._results.add(report)
+        try:
+            self._results.add(report)
+        except OSError as error:
+            raise StandLost(
+                f"the results cannot be written to {self._results.folder} "
+                f"({error.strerror or error}); free space or make it writable"
+            ) from error
         counts = self._counts()
         self._say(trial_line(report, counts))
         with contextlib.suppress(Exception):
