@@ -83,7 +83,7 @@ def test_the_exported_modules_agree_with_the_trained_ones(run_folder: Path) -> N
     student = Student(session.config.student, session.config.teacher, session.contract).eval()
     saved = session.load("student.pt")
     assert saved is not None
-    student.load_state_dict(saved["best"]["weights"])
+    student.load_state_dict(saved["student"])
     checkpoint = load_checkpoint(run_folder / "checkpoint")
     card = load_task_card("block_push")
     sampler = AppearanceSampler(card, split="held_out")

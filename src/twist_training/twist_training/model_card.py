@@ -74,6 +74,7 @@ def _measurements(measured: dict[str, Any]) -> str:
     student = measured["student_held_out"]
     rows.append(
         f"\nMean error of the believed object position: {100 * student['object_error']:.1f} cm; "
-        f"mean surprise: {student['surprise']:.1f} nats."
+        f"surprise: {student['surprise']:.1f} nats on average, "
+        f"{student['surprise_p99']:.0f} at the 99th percentile."
     )
     return "\n".join(rows)

@@ -18,6 +18,13 @@ from twist_sim.task_card import TaskCard, load_task_card
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import ConfigurationError, TrainingConfig
 
+_LAYOUT_SEEDS = {
+    "teacher": 1_000_000_000,
+    "collect": 1_100_000_000,
+    "student": 1_200_000_000,
+    "selection": 1_300_000_000,
+}
+
 
 class RunError(RuntimeError):
     """The run folder does not allow what was asked."""
@@ -66,6 +73,14 @@ class Session:
         sequence = np.random.SeedSequence([self.config.seed, *stage.encode()])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
         return np.random.default_rng(sequence)
+
+    def layout_seed(self, stage: str) -> int:
+        """The evaluation-style seed that `stage` draws its layouts from.
+
+        Far from the small numbers that people evaluate with, so that no layout of an evaluation
+        was trained on.
+        """
+        return _LAYOUT_SEEDS[stage] + self.config.seed
 
     def save(self, name: str, data: dict[str, Any]) -> None:
         """Writes a PyTorch checkpoint into the run folder, atomically."""

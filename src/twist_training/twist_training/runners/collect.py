@@ -9,8 +9,6 @@ from twist_training.storage.images import ImageEpisodes, render_training_images
 from twist_training.teacher_policy import ScriptedPolicy, Teacher, TeacherPolicy
 
 EPISODES = "collected.npz"
-_SEED_OFFSET = 500_000
-"""Layout seeds of collected episodes start here, apart from those of teacher and evaluation."""
 
 
 def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
@@ -24,7 +22,7 @@ def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
     config = session.config.collection
     generator = session.seed("collect")
     scripted = round(config.episodes * config.random_fraction)
-    seed = session.config.seed + _SEED_OFFSET
+    seed = session.layout_seed("collect")
     parts = [
         teacher_episodes(
             session,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ from twist_training.teacher_policy import Teacher
 CHECKPOINT = "student.pt"
 _SAVE_EVERY = 1000
 _LOG_EVERY = 50
-_STUDENT_SEED_OFFSET = 700_000
 _POSITION_NOISE = 0.001
 """Standard deviation of the noise on the measured end-effector position in training, metres."""
 
@@ -141,16 +139,13 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     if config.dynamics_from_teacher:
         student.rssm.load_state_dict(teacher.world_model.rssm.state_dict())
     trainer = DistillationTrainer(session, teacher, student)
-    best: dict[str, Any] = {"success": -1.0, "weights": {}}
     saved = session.load(CHECKPOINT)
     if saved is not None:
-        if saved["finished"]:
-            student.load_state_dict(saved["best"]["weights"])
-            return student
         student.load_state_dict(saved["student"])
+        if saved["finished"]:
+            return student
         trainer.optimizer.load_state_dict(saved["optimizer"])
         trainer.warmup_steps, trainer.steps = saved["warmup_steps"], saved["steps"]
-        best = saved["best"]
         restore_random_state(saved["random"], generator)
     rounds = [
         round((number + 1) * config.steps / (config.student_rounds + 1))
@@ -169,11 +164,11 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                 "optimizer": trainer.optimizer.state_dict(),
                 "warmup_steps": trainer.warmup_steps,
                 "steps": trainer.steps,
-                "best": best,
                 "random": random_state(generator),
             },
         )
 
+    success = "-"
     with MetricLog(session.folder, "student") as log:
         with tqdm(
             total=config.warmup_steps,
@@ -198,20 +193,15 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                 step = trainer.steps
                 if step % _LOG_EVERY == 0:
                     values = log.flush(config.warmup_steps + step)
-                    bar.set_postfix(
-                        eq3=f"{sum(v for k, v in values.items() if k.startswith('eq3')):.2f}",
-                        best=f"{best['success']:.0%}" if best["weights"] else "-",
-                        refresh=False,
-                    )
+                    eq3 = sum(v for k, v in values.items() if k.startswith("eq3"))
+                    bar.set_postfix(eq3=f"{eq3:.2f}", success=success, refresh=False)
                 if step in rounds and step < config.steps:
                     data.add(*_student_round(session, teacher, student, rounds.index(step)))
                 if step % config.evaluate_every == 0 or step == config.steps:
-                    _evaluate(session, teacher, student, best, log, config.warmup_steps + step)
+                    rate = _evaluate(session, teacher, student, log, config.warmup_steps + step)
+                    success = f"{rate:.0%}"
                 if step % _SAVE_EVERY == 0 or step in rounds or step == config.steps:
                     save()
-    # The last weights have seen the lowest learning rate; an earlier evaluation has to be
-    # clearly better (it is a small sample) to be preferred.
-    student.load_state_dict(best["weights"])
     save(finished=True)
     return student
 
@@ -220,17 +210,17 @@ def _evaluate(
     session: Session,
     teacher: Teacher,
     student: Student,
-    best: dict[str, Any],
     log: MetricLog,
     step: int,
-) -> None:
+) -> float:
+    """Success on held-out looks, for the learning curve; it chooses nothing."""
     config = session.config.distillation
     episodes, _ = run_student_in_processes(
         session.config,
         student,
         teacher.behaviour.actor,
         split="held_out",
-        seed=session.config.evaluation.seed - 1,
+        seed=session.layout_seed("selection"),
         episodes=config.evaluation_episodes,
         steps=session.contract.episode_steps,
         keep_images=False,
@@ -240,9 +230,7 @@ def _evaluate(
     log.flush(
         step, **{"evaluation/success": success, "evaluation/low": low, "evaluation/high": high}
     )
-    if success >= best["success"] - 0.05:
-        best["success"] = max(success, best["success"])
-        best["weights"] = copy.deepcopy(student.state_dict())
+    return success
 
 
 def _student_round(
@@ -254,7 +242,7 @@ def _student_round(
         student,
         teacher.behaviour.actor,
         split="train",
-        seed=session.config.seed + _STUDENT_SEED_OFFSET + number,
+        seed=session.layout_seed("student") + 10_000 * number,
         episodes=config.student_episodes,
         steps=session.contract.episode_steps,
         keep_images=True,

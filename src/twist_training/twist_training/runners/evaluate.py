@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twist_policy.checkpoint import load_checkpoint
 from twist_policy.latent_policy import LatentPolicy
@@ -13,6 +14,7 @@ from twist_sim.appearance import AppearanceSampler
 from twist_sim.env import TaskEnv
 from twist_sim.rendering import SceneRenderer
 from twist_sim.task_card import load_task_card
+from twist_training.session import RunError
 from twist_training.statistics import wilson_interval
 from twist_training.worker_pool import run_in_processes
 
@@ -29,6 +31,7 @@ class EvaluationResult:
         mean_distance: metres between object and goal at the end.
         object_error: mean distance between believed and true object, metres; NaN for the teacher.
         surprise: mean KL[posterior || prior] in nats; NaN for the teacher.
+        surprise_p99: its 99th percentile over all steps, to set a robot's limits by.
     """
 
     episodes: int
@@ -38,6 +41,7 @@ class EvaluationResult:
     mean_distance: float
     object_error: float
     surprise: float
+    surprise_p99: float
 
     def to_dict(self) -> dict[str, float]:
         """Plain data for the manifest."""
@@ -69,36 +73,55 @@ def evaluate_checkpoint(
         _Job(checkpoint, seed, tuple(int(t) for t in part))
         for part in np.array_split(np.arange(episodes), max(1, min(workers, episodes)))
     ]
-    rows = np.concatenate(list(run_in_processes(_evaluate, jobs, len(jobs))))
+    parts = list(run_in_processes(_evaluate, jobs, len(jobs)))
+    rows = np.concatenate([part[0] for part in parts])
+    surprise = np.concatenate([part[1] for part in parts])
     successes = int(rows[:, 0].sum())
     low, high = wilson_interval(successes, episodes)
     return EvaluationResult(
-        episodes, successes, low, high, *(float(value) for value in rows[:, 1:].mean(0))
+        episodes=episodes,
+        successes=successes,
+        low=low,
+        high=high,
+        mean_distance=float(rows[:, 1].mean()),
+        object_error=float(rows[:, 2].mean()),
+        surprise=float(surprise.mean()),
+        surprise_p99=float(np.quantile(surprise, 0.99)),
     )
 
 
-def _evaluate(job: _Job) -> np.ndarray:
+def _evaluate(job: _Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows of (success, final distance, mean error of the believed object), and all surprises."""
     checkpoint = load_checkpoint(job.checkpoint)
     contract = checkpoint.contract
     card = load_task_card(contract.task)
+    differences = contract.differences(card.contract(contract.observes_ee_position))
+    if differences:
+        raise RunError(
+            f"{job.checkpoint} was trained with another task card ({'; '.join(differences)}); "
+            "train it again, or evaluate it with the card it was trained with"
+        )
     policy = LatentPolicy(checkpoint, threads=1)
     sampler = AppearanceSampler(card, split="held_out", seed=job.seed)
     renderer = SceneRenderer(card, sampler)
     environment = TaskEnv(card)
     believed = contract.state_slice("object_position")
-    rows = []
+    rows, surprises = [], []
     for trial in job.trials:
         look = sampler.draw_trial(trial)
         generator = np.random.default_rng([job.seed, trial])
         state, info = environment.reset(options={"seed": job.seed, "trial": trial})
         policy.reset()
-        errors, surprises = [], []
+        errors = []
         for _ in range(contract.episode_steps):
             frame = renderer.render_camera_image(info["sim_state"], look, generator)
             output = policy.step(frame, info["ee_position"])
             errors.append(np.linalg.norm(output.belief[believed] - state[believed]))
             surprises.append(output.surprise)
             state, _, _, _, info = environment.step(output.action.astype(np.float32))
+            if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
+                break
             policy.commit(info["executed_action"][:3] * contract.action_bound)
-        rows.append([info["success"], info["distance"], np.mean(errors), np.mean(surprises)])
-    return np.array(rows, float)
+        solved = info["success"] and not info["stopped"]
+        rows.append([solved, info["distance"], np.mean(errors)])
+    return np.array(rows, float), np.array(surprises)

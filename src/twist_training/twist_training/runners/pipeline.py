@@ -117,9 +117,8 @@ class Pipeline:
         successes, count = int(episodes.success.sum()), len(episodes)
         distance = episodes.state[:, -1, self.session.contract.state_slice("object_goal_distance")]
         low, high = wilson_interval(successes, count)
-        return EvaluationResult(
-            count, successes, low, high, float(distance.mean()), float("nan"), float("nan")
-        )
+        nan = float("nan")
+        return EvaluationResult(count, successes, low, high, float(distance.mean()), nan, nan, nan)
 
     def _export(self) -> None:
         session = self.session

@@ -53,7 +53,6 @@ class StudentPolicy:
         card = load_task_card(job.config.task)
         contract = card.contract(job.config.student.observes_ee_position)
         self._job = job
-        self._size = contract.image.size
         self._student = Student(job.config.student, job.config.teacher, contract).eval()
         self._student.load_state_dict(job.student)
         features = job.config.teacher.rssm.features

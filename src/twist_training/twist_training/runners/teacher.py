@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -152,7 +151,7 @@ def train_teacher(session: Session) -> Teacher:
                     noise=config.exploration_noise,
                     generator=generator,
                 ),
-                seed=session.config.seed,
+                seed=session.layout_seed("teacher"),
                 trials=trials,
                 steps=config.episode_steps,
                 after_step=learn,
@@ -225,7 +224,7 @@ def _seed_replay(
                 run_episodes(
                     environments,
                     policy,
-                    seed=session.config.seed,
+                    seed=session.layout_seed("teacher"),
                     trials=trials,
                     steps=config.episode_steps,
                 )
@@ -237,19 +236,6 @@ def _batch(session: Session, replay: Replay, generator: np.random.Generator) -> 
     config = session.config.teacher
     arrays = replay.sample(config.batch, config.length, generator)
     return Batch(*(session.tensor(array) for array in arrays))
-
-
-def evaluate_teacher(session: Session, teacher: Teacher, episodes: int) -> NDArray[np.bool_]:
-    """Success of `episodes` full-length episodes on evaluation layouts, acting with the modes."""
-    return (
-        teacher_episodes(
-            session,
-            TeacherPolicy(teacher, session, explore=False),
-            seed=session.config.evaluation.seed,
-            episodes=episodes,
-            steps=session.contract.episode_steps,
-        )
-    ).success
 
 
 def teacher_episodes(
@@ -283,7 +269,13 @@ def _evaluate(
     steps: int,
 ) -> None:
     started = time.monotonic()
-    success = evaluate_teacher(session, teacher, config.evaluation_episodes)
+    success = teacher_episodes(
+        session,
+        TeacherPolicy(teacher, session, explore=False),
+        seed=session.layout_seed("selection"),
+        episodes=config.evaluation_episodes,
+        steps=session.contract.episode_steps,
+    ).success
     progress.last = float(success.mean())
     progress.evaluated = steps
     if progress.last >= progress.best:
