@@ -47,12 +47,14 @@ class FakePolicy:
         self.duration = 0.01
         self.error: Exception | None = None
         self.committed: list[np.ndarray] = []
+        self.seen: list[np.ndarray] = []
 
     def reset(self) -> None:
         self.committed = []
 
     def step(self, frame: np.ndarray, ee_position: object) -> Output:
         self.world.now += self.duration
+        self.seen.append(np.asarray(ee_position))
         if self.error is not None:
             raise self.error
         return Output(self.action, self.surprise)
@@ -210,6 +212,25 @@ def test_the_policy_is_told_what_was_really_commanded(world: World) -> None:
     assert len(world.policy.committed) == len(world.decisions)
     for delta, decision in zip(world.policy.committed, world.decisions, strict=True):
         np.testing.assert_array_equal(delta, decision.gated.delta)
+
+
+def test_the_policy_sees_image_and_position_of_the_same_instant(world: World) -> None:
+    world.camera_delay = 0.05
+    tip_at = {}
+
+    def moving(pose: ToolPose) -> ToolPose:
+        tip = pose.tool_tip + np.array([0.0, 0.02 * (world.now - 100.0), 0.0])
+        tip_at[pose.captured] = tip
+        return dataclasses.replace(pose, tool_tip=tip)
+
+    world.pose_change = moving
+    world.start()
+    world.run(1.0)
+    assert len(world.decisions) > 5
+    for decision, seen in zip(world.decisions[1:], world.policy.seen[1:], strict=True):
+        captured = min(tip_at, key=lambda at: abs(at - decision.frame.captured))
+        np.testing.assert_array_equal(seen, tip_at[captured])
+        assert not np.array_equal(seen, decision.measured)  # the gate gets the newest one
 
 
 def test_without_decisions_a_command_expires_by_itself(world: World) -> None:

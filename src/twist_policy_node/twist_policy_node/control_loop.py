@@ -8,6 +8,7 @@ clock.
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twist_policy.action_gate import ActionGate, GatedAction, GateError
 from twist_policy.contract import PolicyContract
-from twist_policy_node.commands import Command, CommandShaper, ToolPose
+from twist_policy_node.commands import Command, CommandShaper, FloatArray, ToolPose
 from twist_policy_node.pacing import DecisionPacer
 from twist_policy_node.watchdogs import (
     BlankImageWatchdog,
@@ -31,8 +32,6 @@ from twist_policy_node.watchdogs import (
     WatchdogLimits,
     pose_invalid,
 )
-
-FloatArray = NDArray[np.float64]
 
 _LATE_WATCH = 0.06
 """A longer gap between two watches means that this process was busy or held up itself, seconds."""
@@ -74,6 +73,10 @@ class Policy(Protocol):
 
     def commit(self, executed_delta: ArrayLike) -> None:
         """Tells what was commanded."""
+
+
+_PAST_POSES = 512
+"""Poses that are kept to go with older frames: half a second at 1 kHz."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,7 @@ class ControlLoop:
         self._inference = InferenceWatchdog(limits)
         self._surprise = SurpriseWatchdog(limits)
         self._servo = ServoWatchdog(limits)
+        self._past_poses: deque[ToolPose] = deque(maxlen=_PAST_POSES)
         self._clear()
 
     def _clear(self) -> None:
@@ -170,6 +174,7 @@ class ControlLoop:
         self.fault: Fault | None = None
         self.steps = 0
         self._pose: ToolPose | None = None
+        self._past_poses.clear()
         self._command: Command | None = None
         self._issued = 0.0
         self._hold_until = 0.0
@@ -204,6 +209,7 @@ class ControlLoop:
             self.phase, self.fault = Phase.STOPPED, fault
             return fault
         self._pose = pose
+        self._past_poses.append(pose)
         self._pacer.reset()
         self._frame_timing.reset(frame.captured, frame.received)
         self._frozen.reset()
@@ -240,7 +246,7 @@ class ControlLoop:
         self._pacer.decided(frame.received)
         started = self._clock()
         try:
-            output = self._policy.step(frame.pixels, pose.tool_tip)
+            output = self._policy.step(frame.pixels, self._tool_tip_at(frame.captured))
             inference_time = self._clock() - started
             fault = self._inference.step(inference_time) or self._surprise.step(output.surprise)
             if fault is not None:
@@ -284,6 +290,16 @@ class ControlLoop:
             self.stop(fault, pose.received)
         else:
             self._pose = pose
+            self._past_poses.append(pose)
+
+    def _tool_tip_at(self, captured: float) -> FloatArray:
+        """Where the tool tip was when a frame was taken, metres, (3,).
+
+        The student was trained on images and positions of the same instant; at 0.2 m/s the newest
+        position is some millimetres away from what an image that is 30 ms old shows.
+        """
+        nearest = min(self._past_poses, key=lambda pose: abs(pose.captured - captured))
+        return nearest.tool_tip
 
     def servo_status(self, code: int, message: str, now: float) -> None:
         """A status of Servo arrived."""
