@@ -24,7 +24,7 @@ def test_without_arguments_the_newcomers_graph_is_chosen() -> None:
     assert (options.task, options.trials, options.seed, options.record) == (
         "block_push",
         5,
-        0,
+        1,
         True,
     )
 

@@ -70,7 +70,7 @@ class StackOptions:
     trials: int = _option(
         5, "How many trials; 0: start the nodes and leave the policy to a person.", minimum=0
     )
-    seed: int = _option(0, "Evaluation seed; (task, seed, trial) determines the layout.", minimum=0)
+    seed: int = _option(1, "Evaluation seed; (task, seed, trial) determines the layout.", minimum=0)
     record: bool = _option(True, "One MCAP bag per trial under `output`.")
     output: str = _option("", "Folder of this run; empty: bags/<task>-<date>-<time>.")
     command_mode: str = _option(

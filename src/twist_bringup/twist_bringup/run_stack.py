@@ -1,6 +1,6 @@
 """``run_stack``: starts the graph without ``ros2 launch``.
 
-    run_stack task:=block_push trials:=5 seed:=0 checkpoint:=models/block_push output:=bags/demo
+    run_stack task:=block_push trials:=5 seed:=1 checkpoint:=models/block_push output:=bags/demo
 
 Exit codes: 0 the run is complete (every trial ended in success or failure; how often is in the
 report); 1 trials were aborted, or a process died or could not start; 2 wrong arguments, or a check
