@@ -34,6 +34,6 @@ def test_a_smoke_checkpoint_runs_in_the_graph(tmp_path: Path, ros_domain_id: int
     )
     results = json.loads((output / "results.json").read_text())
     # So little training solves nothing; the trial has to be run and judged.
-    assert [trial["outcome"] for trial in results["trials"]] != ["aborted"]
+    assert [trial["outcome"] for trial in results["results"]] in (["failure"], ["success"])
     assert list(output.rglob("*.mcap"))
     assert list(output.rglob("metadata.yaml"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -15,10 +18,32 @@ from rclpy.signals import SignalHandlerOptions
 
 _LONGEST_WAIT = 0.2
 """Seconds after which a signal is noticed even when no callback runs."""
+_LONGEST_END = 4.0
+"""Seconds from a signal to the end of the process at the latest."""
 
 
 class FatalNodeError(RuntimeError):
     """The node cannot go on; the process ends with exit code 1 and this message."""
+
+
+def _end_soon_after_a_signal(name: str) -> None:
+    """Ends this process `_LONGEST_END` after a signal, whatever its main thread is doing.
+
+    Middleware can block in C while it starts or shuts down, where no Python handler runs. A
+    simulated robot has nothing to lose then.
+    """
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+
+    def wait() -> None:
+        with writer:  # stays open as long as the process waits for a signal
+            reader.recv(1)
+            time.sleep(_LONGEST_END)
+            print(f"{name}: ended hard, the middleware did not let go", file=sys.stderr, flush=True)
+            os._exit(0)
+
+    threading.Thread(target=wait, daemon=True, name="end soon after a signal").start()
 
 
 def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +61,7 @@ def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | N
         0 after SIGINT or SIGTERM, 1 when the node cannot start or cannot go on.
     """
     stop = threading.Event()
+    _end_soon_after_a_signal(name)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     node: Node | None = None
