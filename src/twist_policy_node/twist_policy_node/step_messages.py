@@ -102,16 +102,19 @@ class BeliefMessages:
 
 
 def _position_slice(contract: PolicyContract, name: str) -> slice | None:
+    """Where a position of two numbers (in the plane z = 0) or three lies; None without one."""
     try:
         part = contract.state_slice(name)
     except ContractError:
         return None
-    return part if part.stop - part.start == 3 else None
+    return part if part.stop - part.start in (2, 3) else None
 
 
 def _point(state: NDArray[np.float64], part: slice | None) -> Point:
-    x, y, z = state[part].tolist() if part is not None else (math.nan, math.nan, math.nan)
-    return Point(x=x, y=y, z=z)
+    if part is None:
+        return Point(x=math.nan, y=math.nan, z=math.nan)
+    x, y, *height = state[part].tolist()
+    return Point(x=x, y=y, z=height[0] if height else 0.0)
 
 
 def _path(states: NDArray[np.float64], part: slice | None) -> list[Point]:
