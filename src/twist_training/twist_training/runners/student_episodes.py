@@ -63,7 +63,7 @@ class StudentPolicy:
             job.config.teacher.head_layers,
         ).eval()
         self._actor.load_state_dict(job.actor)
-        self._card = card
+        self.card = card
         self._renderer = shared_renderer(job.config.task, job.split, job.config.textures)
         self.images: list[NDArray[np.uint8]] = []
 
@@ -122,7 +122,7 @@ def run_student(job: StudentJob) -> tuple[Episodes, NDArray[np.uint8] | None]:
     torch.set_num_threads(1)
     block = 25
     policy = StudentPolicy(job)
-    environments = make_environments(policy._card, min(block, len(job.trials)), job.steps)
+    environments = make_environments(policy.card, min(block, len(job.trials)), job.steps)
     parts, images = [], []
     for start in range(0, len(job.trials), block):
         trials = job.trials[start : start + block]
