@@ -18,6 +18,7 @@ from twist_bringup.mock_camera import (
     MockCameraError,
     damaged,
     recorded_images,
+    recorded_rate,
     synthetic_frame,
     to_message,
 )
@@ -25,11 +26,11 @@ from twist_bringup.mock_camera import (
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 
 
-def write_bag(folder: Path, kind: str, messages: list[object]) -> Path:
+def write_bag(folder: Path, kind: str, messages: list[object], period: int = 1) -> Path:
     with Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         connection = writer.add_connection("/x", kind, typestore=TYPES)
         for index, message in enumerate(messages):
-            writer.write(connection, index, TYPES.serialize_cdr(message, kind))
+            writer.write(connection, index * period, TYPES.serialize_cdr(message, kind))
     return folder
 
 
@@ -78,6 +79,14 @@ def test_recorded_pictures_come_back_in_order(tmp_path: Path) -> None:
         bytes([5] * 18),
         bytes([7] * 18),
     ]
+
+
+def test_a_bag_is_played_as_fast_as_it_was_recorded(tmp_path: Path) -> None:
+    pictures = [image(level) for level in range(4)]
+    slow = write_bag(tmp_path / "slow", "sensor_msgs/msg/Image", pictures, period=200_000_000)
+    assert recorded_rate(slow) == pytest.approx(5.0)
+    single = write_bag(tmp_path / "single", "sensor_msgs/msg/Image", pictures[:1])
+    assert recorded_rate(single) == 30.0
 
 
 def test_a_bag_without_pictures_is_refused_with_what_it_holds(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,8 @@ FAULTS = (
     "wrong_encoding",
     "truncated",
 )
+DEFAULT_RATE = 30.0
+_FRAMES_FOR_RATE = 100
 IMAGE_TOPIC = "camera/camera/color/image_raw"
 INFO_TOPIC = "camera/camera/color/camera_info"
 
@@ -87,6 +90,31 @@ def recorded_images(bag: Path) -> Iterator[Image]:
     Raises:
         MockCameraError: the bag cannot be read or holds no sensor_msgs/msg/Image.
     """
+    for _, data in _recorded_messages(bag):
+        yield deserialize_message(data, Image)
+
+
+def recorded_rate(bag: Path) -> float:
+    """How many pictures a second were recorded, from the median time between two.
+
+    A recorder keeps fewer than the camera took, as a rule; played faster, the world in them would
+    move faster than it did.
+
+    Returns:
+        Frames per second, within [0.1, 240]; `DEFAULT_RATE` when there is only one picture.
+
+    Raises:
+        MockCameraError: as `recorded_images`.
+    """
+    times = [time for time, _ in islice(_recorded_messages(bag), _FRAMES_FOR_RATE)]
+    if len(times) < 2:
+        return DEFAULT_RATE
+    interval = float(np.median(np.diff(times))) * 1e-9
+    return float(np.clip(1.0 / interval, 0.1, 240.0)) if interval > 0 else DEFAULT_RATE
+
+
+def _recorded_messages(bag: Path) -> Iterator[tuple[int, bytes]]:
+    """Time of recording, nanoseconds, and serialised picture, in order."""
     # Imported here: only playing a bag needs it.
     try:
         from rosbags.highlevel import AnyReader, AnyReaderError
@@ -100,20 +128,26 @@ def recorded_images(bag: Path) -> Iterator[Image]:
             if not images:
                 topics = sorted(reader.topics)
                 raise MockCameraError(f"{bag} holds no sensor_msgs/msg/Image, only {topics}")
-            for _, _, data in reader.messages(connections=images[:1]):
-                yield deserialize_message(bytes(data), Image)
+            for _, time, data in reader.messages(connections=images[:1]):
+                yield time, bytes(data)
     except (AnyReaderError, OSError) as error:
         raise MockCameraError(f"cannot read the bag {bag}: {error}") from error
 
 
 class MockCamera(Node):
-    """Publishes ``camera/camera/color/image_raw`` and ``camera_info`` at a fixed rate."""
+    """Publishes ``camera/camera/color/image_raw`` and ``camera_info`` at a fixed rate.
+
+    A bag is played at the rate it was recorded at. Below the policy's control rate the policy's
+    watchdogs stop it, as they should: record with ``image_rate:=0.0`` what a policy is to be fed.
+    """
 
     def __init__(self) -> None:
         super().__init__("mock_camera")
         self._width = self._whole("width", 640, "pixels", 2, 4096)
         self._height = self._whole("height", 480, "pixels", 2, 4096)
-        rate = self._number("rate", 30.0, "frames per second", 0.1, 240.0)
+        rate = self._number(
+            "rate", 0.0, "frames per second; 0: as recorded, 30 for synthetic frames", 0.0, 240.0
+        )
         self._number("delay", 0.5, "seconds, for the faults delay and stale", 0.0, 60.0)
         self._frame_id = self._text("frame_id", "camera_color_optical_frame", "of the stamps")
         bag = self._text("bag", "", "recorded bag to play in a loop; empty: synthetic frames")
@@ -123,6 +157,8 @@ class MockCamera(Node):
         self._check_fault(self.get_parameter("fault").value)
         self.add_on_set_parameters_callback(self._on_set)
         self._bag = Path(bag) if bag else None
+        if rate <= 0.0:
+            rate = recorded_rate(self._bag) if self._bag else DEFAULT_RATE
         self._recorded = recorded_images(self._bag) if self._bag else None
         self._index = 0
         self._last: Image | None = None
