@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from twist_policy.contract import CameraModel, ImageSpec, PolicyContract, StateField, Workspace
+from twist_policy.contract import (
+    CameraModel,
+    GripperSpec,
+    ImageSpec,
+    PolicyContract,
+    StateField,
+    Workspace,
+)
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
 
 
@@ -41,6 +48,21 @@ def example_contract(**changes: object) -> PolicyContract:
 @pytest.fixture
 def contract() -> PolicyContract:
     return example_contract()
+
+
+@pytest.fixture
+def gripper_contract() -> PolicyContract:
+    """The example contract of a task with a gripper."""
+    gripper = GripperSpec(
+        open_width=0.08,
+        speed=0.1,
+        force=40.0,
+        epsilon_inner=0.01,
+        epsilon_outer=0.01,
+        grasp_width=0.04,
+        command_time=1.0,
+    )
+    return example_contract(task="block_lift", action_size=4, gripper=gripper)
 
 
 @pytest.fixture

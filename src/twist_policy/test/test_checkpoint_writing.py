@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from twist_policy import checkpoint as checkpoint_module
@@ -154,5 +155,22 @@ def test_numbers_that_are_not_json_are_refused(folder: Path) -> None:
 def test_an_unknown_synthetic_behaviour_is_refused(
     tmp_path: Path, contract: PolicyContract
 ) -> None:
-    with pytest.raises(ValueError, match="choose hold, forward or nan"):
+    with pytest.raises(ValueError, match="choose hold, forward, nan or grip"):
         write_synthetic_checkpoint(tmp_path / "m", contract, behaviour="dance")  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_with_a_gripper_is_written_and_read(
+    tmp_path: Path, gripper_contract: PolicyContract
+) -> None:
+    write_synthetic_checkpoint(tmp_path / "m", gripper_contract, behaviour="grip", grip_every=2)
+    checkpoint = load_checkpoint(tmp_path / "m")
+    assert checkpoint.contract == gripper_contract
+    with np.load(tmp_path / "m" / "golden.npz") as golden:
+        assert golden["previous_action"][0].tolist() == [0.0, 0.0, 0.0, -1.0]
+        assert set(golden["previous_action"][:, 3]) == {-1.0, 1.0}
+        assert golden["action"][:6, 3].tolist() == [-1.0, 1.0, 1.0, -1.0, -1.0, 1.0]
+
+
+def test_nothing_grips_without_a_gripper(tmp_path: Path, contract: PolicyContract) -> None:
+    with pytest.raises(ValueError, match="no gripper"):
+        write_synthetic_checkpoint(tmp_path / "m", contract, behaviour="grip")

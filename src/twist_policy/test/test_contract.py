@@ -60,7 +60,8 @@ def _with(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("action_bound", math.nan, "must be positive and finite"),
         ("action_bound", 0.5, "refuses more than"),
         ("action_bound", True, "expected float"),
-        ("action_size", 2, "at least 3"),
+        ("action_size", 2, "must be 3 without a gripper"),
+        ("action_size", 4, "must be 3 without a gripper"),
         ("action_size", 3.0, "expected int"),
         ("leash", -1.0, "must be positive"),
         ("control_period", math.inf, "must be positive and finite"),
@@ -91,6 +92,41 @@ def test_malformed_contract_is_refused(
     data = json.loads(json.dumps(contract.to_dict()))
     with pytest.raises(ContractError, match=message):
         PolicyContract.from_dict(_with(data, path, value))
+
+
+def test_a_gripper_survives_json(gripper_contract: PolicyContract) -> None:
+    text = json.dumps(gripper_contract.to_dict())
+    assert PolicyContract.from_dict(json.loads(text)) == gripper_contract
+
+
+def test_a_contract_without_a_gripper_reads_as_before_there_were_grippers(
+    contract: PolicyContract, gripper_contract: PolicyContract
+) -> None:
+    data = contract.to_dict()
+    assert "gripper" not in data
+    assert PolicyContract.from_dict(data | {"gripper": None}) == contract
+    lift = dataclasses.replace(contract, action_size=4, gripper=gripper_contract.gripper)
+    assert "gripper.force: None != 40.0" in contract.differences(lift)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("action_size", 3, "must be 4 with a gripper"),
+        ("gripper", [], r"contract\.gripper: expected an object"),
+        ("gripper.force", KeyError, r"contract\.gripper: missing fields \['force'\]"),
+        ("gripper.force", 0.0, r"gripper\.force must be positive"),
+        ("gripper.speed", math.nan, r"gripper\.speed must be positive"),
+        ("gripper.command_time", math.inf, r"gripper\.command_time must be positive"),
+        ("gripper.epsilon_inner", -0.01, r"gripper\.epsilon_inner must be finite and not negative"),
+        ("gripper.grasp_width", 0.08, r"grasp_width 0\.08 m must be smaller than open_width"),
+    ],
+)
+def test_a_malformed_gripper_is_refused(
+    gripper_contract: PolicyContract, path: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ContractError, match=message):
+        PolicyContract.from_dict(_with(gripper_contract.to_dict(), path, value))
 
 
 @pytest.mark.parametrize("data", [None, [], "contract", 3])

@@ -47,6 +47,12 @@ class RecordingStudent(torch.nn.Module):
         self.fed.append(inputs[2][0].tolist())
         return self.student(*inputs)
 
+    def imagine(
+        self, action: torch.Tensor, h: torch.Tensor, z: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self.fed.append(action[0].tolist())
+        return self.student.imagine(action, h, z)
+
 
 def test_output_has_the_contracts_sizes(
     policy: LatentPolicy, frame: NDArray[np.uint8], contract: PolicyContract
@@ -117,6 +123,60 @@ def test_imagined_actions_are_bounded_as_the_gate_bounds_them(
     greedy.step(frame, POSITION)
     # 2 cm along the diagonal; the synthetic belief shows its x.
     np.testing.assert_allclose(greedy.imagine(2)[:, 0], 0.5 + 0.02 / np.sqrt(3), atol=1e-6)
+
+
+def test_the_world_model_is_fed_the_grippers_commanded_state(
+    tmp_path: Path, gripper_contract: PolicyContract, frame: NDArray[np.uint8]
+) -> None:
+    write_synthetic_checkpoint(tmp_path / "m", gripper_contract, behaviour="hold")
+    checkpoint = load_checkpoint(tmp_path / "m")
+    student = RecordingStudent(checkpoint.student)
+    policy = LatentPolicy(dataclasses.replace(checkpoint, student=student))
+    policy.warm_up(2)
+    student.fed.clear()
+    policy.step(frame, POSITION)
+    policy.commit([0.01, 0.0, 0.0], 1.0)
+    policy.step(frame, POSITION)
+    policy.step(frame, POSITION)  # nothing was committed since: held, and still closed
+    policy.reset()
+    policy.step(frame, POSITION)
+    expected = [[0, 0, 0, -1], [0.5, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, -1]]
+    np.testing.assert_allclose(student.fed, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "imagined"), [(0.3, [1.0, 1.0]), (0.1, [-1.0, -1.0]), (-0.9, [-1.0, -1.0])]
+)
+def test_an_imagined_gripper_is_open_or_closed(
+    tmp_path: Path,
+    gripper_contract: PolicyContract,
+    frame: NDArray[np.uint8],
+    asked: float,
+    imagined: list[float],
+) -> None:
+    write_synthetic_checkpoint(tmp_path / "m", gripper_contract)
+    checkpoint = load_checkpoint(tmp_path / "m")
+    student = RecordingStudent(checkpoint.student)
+    actor = SyntheticActor([1.0, 0.0, 0.0, asked])
+    policy = LatentPolicy(dataclasses.replace(checkpoint, student=student, actor=actor))
+    policy.step(frame, POSITION)
+    policy.imagine(2)
+    assert [action[3] for action in student.fed[1:]] == imagined
+    policy.commit([0.0, 0.0, 0.0], 1.0)
+    student.fed.clear()
+    policy.imagine(1)
+    assert student.fed[0][3] == (-1.0 if asked < -0.25 else 1.0)
+
+
+@pytest.mark.parametrize("bad", [None, 0.5, np.nan])
+def test_a_gripper_state_that_no_gate_puts_out_cannot_be_committed(
+    tmp_path: Path, gripper_contract: PolicyContract, policy: LatentPolicy, bad: float | None
+) -> None:
+    write_synthetic_checkpoint(tmp_path / "m", gripper_contract)
+    with pytest.raises(PolicyError, match="gripper_state"):
+        LatentPolicy(load_checkpoint(tmp_path / "m")).commit([0.0, 0.0, 0.0], bad)
+    with pytest.raises(PolicyError, match="has no gripper"):
+        policy.commit([0.0, 0.0, 0.0], 1.0)
 
 
 def test_the_same_inputs_give_the_same_outputs(

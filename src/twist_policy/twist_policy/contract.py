@@ -157,6 +157,52 @@ class StateField:
 
 
 @dataclass(frozen=True)
+class GripperSpec:
+    """What the policy's gripper commands mean, in the terms of the Franka gripper's actions.
+
+    To close is a grasp: the fingers close to `grasp_width` or until they meet something, and the
+    grasp succeeded when they stopped within ``grasp_width - epsilon_inner`` and
+    ``grasp_width + epsilon_outer``. To open is a move to `open_width`.
+
+    Attributes:
+        open_width: distance between the fingers when open, metres.
+        speed: closing and opening speed (change of the width), metres per second.
+        force: grasping force, newtons.
+        epsilon_inner: how much narrower than `grasp_width` a grasp may end, metres.
+        epsilon_outer: how much wider than `grasp_width` a grasp may end, metres.
+        grasp_width: width of what is grasped, metres.
+        command_time: how long a command takes, seconds; no other is sent meanwhile.
+    """
+
+    open_width: float
+    speed: float
+    force: float
+    epsilon_inner: float
+    epsilon_outer: float
+    grasp_width: float
+    command_time: float
+
+    def __post_init__(self) -> None:
+        for name in ("open_width", "speed", "force", "command_time"):
+            value = getattr(self, name)
+            _require(
+                math.isfinite(value) and value > 0,
+                f"gripper.{name} must be positive and finite, found {value}",
+            )
+        for name in ("epsilon_inner", "epsilon_outer", "grasp_width"):
+            value = getattr(self, name)
+            _require(
+                math.isfinite(value) and value >= 0,
+                f"gripper.{name} must be finite and not negative, found {value}",
+            )
+        _require(
+            self.grasp_width < self.open_width,
+            f"gripper.grasp_width {self.grasp_width} m must be smaller than open_width "
+            f"{self.open_width} m",
+        )
+
+
+@dataclass(frozen=True)
 class PolicyContract:
     """Everything two sides must agree on before an arm may move.
 
@@ -164,7 +210,8 @@ class PolicyContract:
         task: task card name, e.g. ``block_push``.
         base_frame: frame of every position and delta.
         control_period: seconds between two policy steps.
-        action_size: how many numbers the actor puts out; the first three are the translation.
+        action_size: how many numbers the actor puts out: the translation (3), and with a gripper
+            one more, which asks to close it when positive and to open it when negative.
         action_bound: largest Euclidean norm of one commanded translation, metres.
         leash: largest distance between commanded and measured tool position, metres.
         workspace: box for commanded tool positions.
@@ -178,6 +225,7 @@ class PolicyContract:
         observes_ee_position: whether the measured tool-tip position is a second student input;
             False is the paper's setting (images alone).
         state: fields of the privileged state that the decoder puts out, in order.
+        gripper: what the gripper's commands mean; None for a task that leaves it alone.
     """
 
     task: str
@@ -195,6 +243,7 @@ class PolicyContract:
     image: ImageSpec
     observes_ee_position: bool
     state: tuple[StateField, ...]
+    gripper: GripperSpec | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.task), "contract.task is empty")
@@ -204,7 +253,12 @@ class PolicyContract:
                 math.isfinite(value) and value > 0,
                 f"contract.{name} must be positive and finite, found {value}",
             )
-        _require(self.action_size >= 3, f"action_size must be at least 3, found {self.action_size}")
+        expected = 3 if self.gripper is None else 4
+        _require(
+            self.action_size == expected,
+            f"action_size must be {expected} {'without' if self.gripper is None else 'with'} a "
+            f"gripper, found {self.action_size}",
+        )
         _require(self.episode_steps > 0, "contract.episode_steps must be positive")
         _require(
             self.action_bound <= 0.02 + 1e-9,
@@ -251,12 +305,21 @@ class PolicyContract:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `from_dict` is its inverse."""
-        return dataclasses.asdict(self)
+        """Plain data for JSON; `from_dict` is its inverse.
+
+        An absent gripper is left out, so that such a contract reads the same as one written
+        before there were grippers.
+        """
+        data = dataclasses.asdict(self)
+        if self.gripper is None:
+            del data["gripper"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Any) -> PolicyContract:
         """Builds a contract from plain data, as read from a manifest.
+
+        Fields that have a default may be missing.
 
         Raises:
             ContractError: a field is missing, unknown, of a wrong type, or inconsistent.
@@ -290,12 +353,25 @@ def _build(hint: Any, data: Any, path: str) -> Any:
         if not isinstance(data, dict):
             raise ContractError(f"{path}: expected an object, found {type(data).__name__}")
         hints = typing.get_type_hints(hint)
-        missing, unknown = hints.keys() - data.keys(), data.keys() - hints.keys()
+        optional = {
+            field.name
+            for field in dataclasses.fields(hint)
+            if field.default is not dataclasses.MISSING
+        }
+        missing, unknown = hints.keys() - optional - data.keys(), data.keys() - hints.keys()
         if missing or unknown:
             raise ContractError(
                 f"{path}: missing fields {sorted(missing)}, unknown fields {sorted(unknown)}"
             )
-        return hint(**{name: _build(hints[name], data[name], f"{path}.{name}") for name in hints})
+        return hint(
+            **{
+                name: _build(hints[name], data[name], f"{path}.{name}")
+                for name in hints.keys() & data.keys()
+            }
+        )
+    if origin is types.UnionType:  # "T | None" is the only union here
+        (wanted,) = (arg for arg in typing.get_args(hint) if arg is not types.NoneType)
+        return None if data is None else _build(wanted, data, path)
     if origin is tuple:
         if not isinstance(data, (list, tuple)):
             raise ContractError(f"{path}: expected a list, found {type(data).__name__}")

@@ -109,6 +109,8 @@ def record(
     position = (lower + (upper - lower) * rng.random((STEPS, 3))).astype(np.float32)
     previous = rng.uniform(-0.5, 0.5, (STEPS, contract.action_size)).astype(np.float32)
     previous[0] = 0.0
+    # A gripper's number is its commanded state: 1 closed, -1 open, and open at the start.
+    previous[:, 3:] = np.where(previous[:, 3:] > 0.0, 1.0, -1.0)
     return _run(contract, student, actor, decoder, tiles, position, previous, recorded=None)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from twist_policy.checkpoint import Checkpoint
+from twist_policy.gripper_gate import CLOSED, OPEN, asked_state
 
 _WARM_UP_EPISODE = 4
 
@@ -39,7 +40,8 @@ class LatentPolicy:
 
     One cycle is `step`, then bounding the action, then `commit` with the motion that was really
     commanded: the world model is fed executed actions, not wishes. A `step` without a `commit`
-    since the last one means that nothing was commanded: the previous action is zero.
+    since the last one means that nothing was commanded: the previous translation is zero, and a
+    gripper is as it was commanded before. An episode starts with the gripper open.
 
     A step that raises leaves the latent state as it was, and so do `imagine` and `warm_up`.
     Not thread-safe: call it from one thread, or one mutually exclusive callback group.
@@ -68,10 +70,11 @@ class LatentPolicy:
         self.reset()
 
     def reset(self) -> None:
-        """Starts an episode: initial latent state, no previous action."""
+        """Starts an episode: initial latent state, no previous motion, an open gripper."""
         with torch.inference_mode():
             self._h, self._z = self._student.initial(1)
-            self._previous_action = torch.zeros(1, self.contract.action_size)
+        self._gripper_state = OPEN
+        self._previous_action = self._action((0.0, 0.0, 0.0))
 
     def step(self, frame: NDArray[np.uint8], ee_position: ArrayLike) -> PolicyOutput:
         """One filter step and one decision.
@@ -112,19 +115,21 @@ class LatentPolicy:
                 raise PolicyError(f"the policy's modules failed: {error}") from error
             _require_finite(h=h, z=z, surprise=surprise, action=action, belief=belief)
             self._h, self._z = h, z
-            self._previous_action = torch.zeros_like(self._previous_action)
+            self._previous_action = self._action((0.0, 0.0, 0.0))
         return PolicyOutput(_to_array(action[0]), float(surprise[0]), _to_array(belief[0]))
 
-    def commit(self, executed_delta: ArrayLike) -> None:
+    def commit(self, executed_delta: ArrayLike, gripper_state: float | None = None) -> None:
         """Tells the world model what was really commanded after the last `step`.
 
         Args:
             executed_delta: commanded translation, metres, base frame, (3,); zeros when the arm
-                was held. Actions beyond the translation are fed as zero.
+                was held.
+            gripper_state: the gripper gate's state, 1.0 for closed and -1.0 for open. Needed
+                when the contract has a gripper, refused when it has none.
 
         Raises:
-            PolicyError: not three finite numbers, or a longer translation than the contract
-                allows. Nothing is committed then.
+            PolicyError: not three finite numbers, a longer translation than the contract allows,
+                or a gripper state that does not fit. Nothing is committed then.
         """
         delta = np.asarray(executed_delta, dtype=np.float64)
         if delta.shape != (3,) or not bool(np.isfinite(delta).all()):
@@ -138,12 +143,28 @@ class LatentPolicy:
                 f"executed_delta is {norm:.4f} m long, the contract's bound is {bound} m; "
                 "commit the delta that the action gate returned"
             )
-        action = torch.zeros(1, self.contract.action_size)
-        action[0, :3] = torch.from_numpy((delta / bound).astype(np.float32))
-        self._previous_action = action
+        if (gripper_state is None) != (self.contract.gripper is None):
+            raise PolicyError(
+                f"task {self.contract.task!r} has "
+                + ("no gripper" if self.contract.gripper is None else "a gripper")
+                + f", but gripper_state is {gripper_state}; commit the gripper gate's state where "
+                "there is a gripper, and none where there is not"
+            )
+        if gripper_state is not None:
+            if gripper_state not in (OPEN, CLOSED):
+                raise PolicyError(
+                    f"gripper_state must be {OPEN} (open) or {CLOSED} (closed), found "
+                    f"{gripper_state}; commit the gripper gate's state"
+                )
+            self._gripper_state = float(gripper_state)
+        self._previous_action = self._action(delta / bound)
 
     def imagine(self, horizon: int = 15) -> NDArray[np.float64]:
         """The path ahead as the world model expects it when the actor goes on acting.
+
+        Imagined actions are bounded as in free space: a translation by its norm, and the gripper
+        becomes what the actor asks for, with the gripper gate's hysteresis but without its wait
+        for the last command.
 
         Args:
             horizon: how many control periods.
@@ -158,8 +179,12 @@ class LatentPolicy:
         with torch.inference_mode():
             h, z = self._h, self._z
             try:
+                gripper_state = self._gripper_state
                 for _ in range(horizon):
-                    h, z = self._student.imagine(_bounded(self._actor(h, z)), h, z)
+                    action = self._actor(h, z)
+                    if self.contract.gripper is not None:
+                        gripper_state = asked_state(float(action[0, 3]), gripper_state)
+                    h, z = self._student.imagine(_bounded(action, gripper_state), h, z)
                     beliefs.append(self._decoder(h, z))
             except RuntimeError as error:
                 raise PolicyError(f"the policy's modules failed: {error}") from error
@@ -181,7 +206,8 @@ class LatentPolicy:
         Raises:
             PolicyError: as `step`.
         """
-        kept = self._h, self._z, self._previous_action
+        kept = self._h, self._z, self._previous_action, self._gripper_state
+        gripper_state = None if self.contract.gripper is None else OPEN
         noise = np.random.default_rng(0).integers(0, 256, self._frame_array.shape, np.uint8)
         home = np.asarray(self.contract.home)
         try:
@@ -189,16 +215,25 @@ class LatentPolicy:
                 if index % _WARM_UP_EPISODE == 0:
                     self.reset()
                 self.step(noise if index % 2 else np.zeros_like(noise), home)
-                self.commit(np.zeros(3))
+                self.commit(np.zeros(3), gripper_state)
                 self.imagine(2)
         finally:
-            self._h, self._z, self._previous_action = kept
+            self._h, self._z, self._previous_action, self._gripper_state = kept
+
+    def _action(self, translation: ArrayLike) -> Tensor:
+        """(1, A): a translation over the action bound, and the gripper's state if there is one."""
+        action = torch.full((1, self.contract.action_size), self._gripper_state)
+        action[0, :3] = torch.from_numpy(np.asarray(translation, dtype=np.float32))
+        return action
 
 
-def _bounded(action: Tensor) -> Tensor:
-    """What the gate lets through of (1, A) in free space: a translation norm of at most 1."""
+def _bounded(action: Tensor, gripper_state: float) -> Tensor:
+    """What the gates let through of (1, A) in free space: a translation norm of at most 1.
+
+    A fourth number becomes `gripper_state`.
+    """
     norm = action[:, :3].norm(dim=-1, keepdim=True).clamp(min=1.0)
-    return torch.cat([action[:, :3] / norm, action[:, 3:]], dim=-1)
+    return torch.cat([action[:, :3] / norm, torch.full_like(action[:, 3:], gripper_state)], dim=-1)
 
 
 def _to_array(values: Tensor) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from twist_policy.checkpoint import write_checkpoint
 from twist_policy.contract import PolicyContract
 from twist_policy.image_path import ImagePath
 
-Behaviour = Literal["hold", "forward", "nan"]
+Behaviour = Literal["hold", "forward", "nan", "grip"]
 
 
 class SyntheticStudent(nn.Module):
@@ -62,18 +62,21 @@ class SyntheticStudent(nn.Module):
 
 
 class SyntheticActor(nn.Module):
-    """A constant action; optionally NaN from some step on.
+    """A constant action; optionally NaN from some step on, or with a gripper that comes and goes.
 
     Args:
         action: constant output, in [-1, 1].
         nan_after: first step count at which the output is NaN; negative for never.
+        grip_every: so many steps the last number asks to open (-1), then as many to close (1),
+            and so on; 0 leaves it constant.
     """
 
     action: Tensor
 
-    def __init__(self, action: list[float], nan_after: int = -1) -> None:
+    def __init__(self, action: list[float], nan_after: int = -1, grip_every: int = 0) -> None:
         super().__init__()
         self.nan_after = nan_after
+        self.grip_every = grip_every
         self.register_buffer("action", torch.tensor(action, dtype=torch.float32))
 
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
@@ -82,6 +85,9 @@ class SyntheticActor(nn.Module):
         if self.nan_after >= 0:
             failed = (h[:, :1] >= float(self.nan_after)).expand(-1, action.shape[1])
             action = torch.where(failed, torch.full_like(action, float("nan")), action)
+        if self.grip_every > 0:
+            stretch = torch.floor(h[:, :1] / float(self.grip_every))
+            action = torch.cat([action[:, :-1], 2.0 * (stretch % 2.0) - 1.0], dim=1)
         return action
 
 
@@ -111,6 +117,7 @@ def write_synthetic_checkpoint(
     *,
     behaviour: Behaviour = "hold",
     nan_after: int = 20,
+    grip_every: int = 10,
 ) -> None:
     """Writes a complete, valid checkpoint of tiny modules.
 
@@ -119,15 +126,20 @@ def write_synthetic_checkpoint(
         contract: any contract.
         behaviour: ``hold`` puts out zero actions; ``forward`` half of the bound along x;
             ``nan`` holds for `nan_after` - 1 steps of an episode and puts out NaN from then on.
-            (A module that failed at once would not get past verification.)
+            (A module that failed at once would not get past verification.) ``grip`` holds the
+            arm and lets the gripper ask to close after `grip_every` steps, to open after as many
+            again, and so on. The other behaviours leave a gripper open.
         nan_after: for ``nan``; more than the golden data's 8 steps.
+        grip_every: for ``grip``; in steps.
 
     Raises:
-        ValueError: unknown behaviour.
+        ValueError: unknown behaviour, or ``grip`` without a gripper.
         CheckpointError: as `write_checkpoint`.
     """
-    if behaviour not in ("hold", "forward", "nan"):
-        raise ValueError(f"unknown behaviour {behaviour!r}; choose hold, forward or nan")
+    if behaviour not in ("hold", "forward", "nan", "grip"):
+        raise ValueError(f"unknown behaviour {behaviour!r}; choose hold, forward, nan or grip")
+    if behaviour == "grip" and contract.gripper is None:
+        raise ValueError(f"task {contract.task!r} has no gripper to grip with")
     action = [0.0] * contract.action_size
     if behaviour == "forward":
         action[0] = 0.5
@@ -135,7 +147,13 @@ def write_synthetic_checkpoint(
         folder,
         contract=contract,
         student=torchscript.script(SyntheticStudent(contract)),
-        actor=torchscript.script(SyntheticActor(action, nan_after if behaviour == "nan" else -1)),
+        actor=torchscript.script(
+            SyntheticActor(
+                action,
+                nan_after if behaviour == "nan" else -1,
+                grip_every if behaviour == "grip" else 0,
+            )
+        ),
         decoder=torchscript.script(SyntheticDecoder(contract)),
         training={"synthetic": behaviour},
         measured={},
