@@ -11,7 +11,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
     ],
-    install_requires=["setuptools", "numpy", "torch", "matplotlib", "scipy", "tensorboard", "tqdm"],
+    install_requires=["setuptools", "numpy", "torch", "matplotlib", "tensorboard", "tqdm"],
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
-from twist_evaluation.statistics import percentile
+from twist_policy.statistics import percentile
 
 
 def heading(identity: EvaluationIdentity, output: Path, open_trials: int) -> str:

@@ -22,8 +22,8 @@ from PIL import Image
 
 from twist_evaluation import charts
 from twist_evaluation.results import Outcome
-from twist_evaluation.statistics import bootstrap_interval, percentile, wilson_interval
 from twist_evaluation.trial_record import TrialRecord, UnreadableBag
+from twist_policy.statistics import bootstrap_interval, percentile, wilson_interval
 
 _COLOURS = {
     Outcome.SUCCESS: "#16a34a",

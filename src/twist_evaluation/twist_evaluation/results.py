@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from twist_evaluation.statistics import Interval, wilson_interval
+from twist_policy.statistics import Interval, wilson_interval
 
 RESULTS_FILE = "results.json"
 TABLE_FILE = "results.csv"

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from twist_evaluation.judge import Judge, JudgeError
 from twist_evaluation.progress import trial_line
 from twist_evaluation.results import Outcome, ResultsFolder, Tally, TrialReport, tally
-from twist_evaluation.statistics import percentile
 from twist_evaluation.trial_stand import (
     Interrupted,
     StandLost,
@@ -23,6 +22,7 @@ from twist_evaluation.trial_stand import (
     TrialAborted,
     TrialStand,
 )
+from twist_policy.statistics import percentile
 
 
 @dataclass(frozen=True)

@@ -108,13 +108,11 @@ def test_mcnemar_agrees_with_scipys_binomial_test(first: int, second: int) -> No
     assert mcnemar_exact(first, second) == mcnemar_exact(second, first)
 
 
-def test_paired_difference_of_published_examples() -> None:
-    # Newcombe (1998), Statistics in Medicine 17, table II, method 10: (36, 12, 2, 0) of 50 pairs
-    # and the extreme (53, 1, 0, 0).
+def test_paired_difference_of_a_published_example() -> None:
+    # Newcombe (1998), Statistics in Medicine 17:2635, method 10: 36, 12, 2 and 0 of 50 pairs.
     one = paired_difference(36, 12, 2, 0)
     assert one.estimate == pytest.approx(0.20)
     assert one.bounds == pytest.approx((0.0569, 0.3404), abs=5e-4)
-    assert paired_difference(53, 0, 1, 0).bounds == pytest.approx((-0.0979, 0.0484), abs=5e-3)
 
 
 @given(*[st.integers(0, 40)] * 4)

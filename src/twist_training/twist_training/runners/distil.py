@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.distillation import (
     Student,
     StudentBatch,
@@ -19,7 +20,6 @@ from twist_training.algorithms.distillation import (
 from twist_training.atomic_files import write_atomically
 from twist_training.runners.student_episodes import run_student_in_processes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
-from twist_training.statistics import wilson_interval
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher
@@ -226,7 +226,7 @@ def _evaluate(
         keep_images=False,
     )
     success = float(episodes.success.mean())
-    low, high = wilson_interval(int(episodes.success.sum()), len(episodes))
+    low, high = wilson_interval(int(episodes.success.sum()), len(episodes)).bounds
     log.flush(
         step, **{"evaluation/success": success, "evaluation/low": low, "evaluation/high": high}
     )

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from twist_policy.checkpoint import load_checkpoint
 from twist_policy.latent_policy import LatentPolicy
+from twist_policy.statistics import wilson_interval
 from twist_sim.appearance import AppearanceSampler
 from twist_sim.env import TaskEnv
 from twist_sim.rendering import SceneRenderer
 from twist_sim.task_card import load_task_card
 from twist_training.session import RunError
-from twist_training.statistics import wilson_interval
 from twist_training.worker_pool import run_in_processes
 
 
@@ -77,7 +77,7 @@ def evaluate_checkpoint(
     rows = np.concatenate([part[0] for part in parts])
     surprise = np.concatenate([part[1] for part in parts])
     successes = int(rows[:, 0].sum())
-    low, high = wilson_interval(successes, episodes)
+    low, high = wilson_interval(successes, episodes).bounds
     return EvaluationResult(
         episodes=episodes,
         successes=successes,

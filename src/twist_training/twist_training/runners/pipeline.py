@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
+from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
@@ -22,7 +23,6 @@ from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoin
 from twist_training.runners.teacher import teacher_episodes, train_teacher
 from twist_training.session import RunError, Session
 from twist_training.stage_clock import StageClock
-from twist_training.statistics import wilson_interval
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher, TeacherPolicy
@@ -116,7 +116,7 @@ class Pipeline:
         )
         successes, count = int(episodes.success.sum()), len(episodes)
         distance = episodes.state[:, -1, self.session.contract.state_slice("object_goal_distance")]
-        low, high = wilson_interval(successes, count)
+        low, high = wilson_interval(successes, count).bounds
         nan = float("nan")
         return EvaluationResult(count, successes, low, high, float(distance.mean()), nan, nan, nan)
 

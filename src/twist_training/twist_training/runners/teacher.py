@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
 from twist_training.rollout import make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
-from twist_training.statistics import wilson_interval
 from twist_training.storage.episodes import Episodes, Replay
 from twist_training.teacher_policy import ScriptedPolicy, Teacher, TeacherPolicy
 
@@ -282,7 +282,7 @@ def _evaluate(
         progress.best = progress.last
         progress.weights = copy.deepcopy(teacher.state_dict())
     progress.streak = progress.streak + 1 if progress.last >= config.target_success else 0
-    low, high = wilson_interval(int(success.sum()), len(success))
+    low, high = wilson_interval(int(success.sum()), len(success)).bounds
     log.flush(
         steps,
         **{
