@@ -15,6 +15,7 @@ from builtin_interfaces.msg import Time
 from twist_policy.checkpoint import Checkpoint
 from twist_policy.latent_policy import LatentPolicy
 from twist_policy_node.arming import Arming, ArmingStep
+from twist_policy_node.camera_info_input import CameraInfoInput
 from twist_policy_node.commands import CommandShaper, ToolPose
 from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
 from twist_policy_node.diagnostics import StepStatistics
@@ -68,6 +69,7 @@ class Equipment:
         self.frame_id = frame_id
         self.beliefs = BeliefMessages(contract, frame_id)
         self.camera = CameraInput(node, contract, clock, listener.on_frame, listener.on_bad_frame)
+        self.camera_info = CameraInfoInput(node, contract)
         self.pose = PoseInput(
             node, shaper.tool, frame_id, clock, listener.on_pose, listener.on_bad_pose
         )
@@ -83,6 +85,7 @@ class Equipment:
     def destroy(self) -> None:
         """Takes all connections off the graph."""
         self.camera.destroy()
+        self.camera_info.destroy()
         self.pose.destroy()
         self.servo.destroy()
 
@@ -211,6 +214,9 @@ class Activation:
         troubles = (
             self._equipment.camera.trouble(now, values["frame_age_limit"], self._began),
             self._equipment.pose.trouble(now, values["pose_age_limit"], self._began),
+            self._equipment.camera_info.trouble(
+                values["camera_info_limit"], required=values["camera_info_required"]
+            ),
         )
         return [trouble for trouble in troubles if trouble is not None] + self._servo.missing()
 

@@ -186,6 +186,24 @@ TABLE: tuple[Parameter, ...] = (
         read_only=False,
     ),
     Parameter(
+        "camera_info_limit",
+        15.0,
+        "pixels",
+        "Largest shift of the policy's picture by the camera's intrinsics against those trained "
+        "with, at the crop's corners.",
+        0.0,
+        1000.0,
+        read_only=False,
+    ),
+    Parameter(
+        "camera_info_required",
+        False,
+        "",
+        "Whether activation needs the camera's calibration on camera_info; else it is compared "
+        "where there is one.",
+        read_only=False,
+    ),
+    Parameter(
         "clock_tolerance",
         _LIMITS.clock_tolerance,
         "s",
