@@ -21,7 +21,7 @@ def test_without_arguments_the_newcomers_graph_is_chosen() -> None:
         "sim",
         "embedded",
     )
-    assert (options.task, options.trials, options.seed, options.record) == (
+    assert (options.task, options.trial_count, options.seed, options.record) == (
         "block_push",
         5,
         1,
@@ -43,7 +43,11 @@ def test_arguments_have_the_types_of_the_table() -> None:
         (["servo:=none"], "allowed values: auto, embedded, moveit"),
         (["command_mode:=joint"], "allowed values: pose, twist"),
         (["trials:=many"], "trials:=many is not a whole number"),
-        (["trials:=-1"], "trials:=-1 must be at least 0"),
+        (["trials:=-2"], "trials:=-2 must be at least -1"),
+        (["speed:=fast"], "speed:=fast is not a number"),
+        (["speed:=0"], "speed:=0.0 must be at least 0.01"),
+        (["speed:=1.5"], "speed:=1.5 must be at most 1.0"),
+        (["speed:=nan"], "speed:=nan must be at least"),
         (["seed:=-5"], "must be at least 0"),
         (["record:=maybe"], "neither true nor false"),
         (["trails:=5"], r"unknown argument 'trails' \(did you mean trials\?\)"),

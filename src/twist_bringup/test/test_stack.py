@@ -119,6 +119,22 @@ def test_without_trials_or_recording_their_processes_are_left_out() -> None:
     assert names == ["robot_twin", "servo_node", "twist_policy_node"]
 
 
+def test_a_lab_robot_runs_no_trials_unless_asked() -> None:
+    names = [p.name for p in describe(StackOptions(robot="panda")).processes]
+    assert "trial_runner" not in names
+
+
+def test_a_slow_run_and_a_dry_run_are_the_policy_nodes_business() -> None:
+    slow = dict(describe(StackOptions(speed=0.1)).process("twist_policy_node").parameters)
+    assert (slow["speed"], slow["dry_run"]) == (0.1, False)
+    dry = describe(StackOptions(robot="fr3", dry_run=True))
+    assert dict(dry.process("twist_policy_node").parameters)["dry_run"] is True
+    assert "servo_node" not in [process.name for process in dry.processes]
+    assert "moveit_servo" not in [package for package, _ in dry.packages]
+    with pytest.raises(StackError, match="moves nothing"):
+        describe(StackOptions(dry_run=True, trials=3))
+
+
 def test_the_output_folder_is_named_after_task_and_time() -> None:
     chosen = complete(StackOptions(), datetime(2026, 1, 2, 3, 4, 5))
     assert chosen.output == str(Path.cwd() / "bags" / "block_push-20260102-030405")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-OptionValue = bool | int | str
+OptionValue = bool | int | float | str
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -22,7 +22,8 @@ def _option(
     description: str,
     *,
     choices: tuple[str, ...] = (),
-    minimum: int | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
     launch: bool = True,
 ) -> Any:
     return field(
@@ -31,6 +32,7 @@ def _option(
             "description": description,
             "choices": choices,
             "minimum": minimum,
+            "maximum": maximum,
             "launch": launch,
         },
     )
@@ -68,7 +70,10 @@ class StackOptions:
         "", "Checkpoint folder; empty: models/<task> here or in the workspace."
     )
     trials: int = _option(
-        5, "How many trials; 0: start the nodes and leave the policy to a person.", minimum=0
+        -1,
+        "How many trials; 0: start the nodes and leave the policy to a person; "
+        "-1: 5 with robot:=sim, else 0, so that no arm moves without being asked.",
+        minimum=-1,
     )
     seed: int = _option(1, "Evaluation seed; (task, seed, trial) determines the layout.", minimum=0)
     record: bool = _option(True, "One MCAP bag per trial under `output`.")
@@ -77,6 +82,15 @@ class StackOptions:
         "pose",
         "What the policy node sends to Servo: pose targets or twists (delta commands).",
         choices=("pose", "twist"),
+    )
+    speed: float = _option(
+        1.0,
+        "Share of the contract's step (2 cm) that a step may use: 0.1 for the first motions.",
+        minimum=0.01,
+        maximum=1.0,
+    )
+    dry_run: bool = _option(
+        False, "Decide and show, but send nothing to Servo, which is not started either."
     )
     appearance: str = _option(
         "held_out",
@@ -99,6 +113,13 @@ class StackOptions:
             argument.check(getattr(self, argument.name))
 
     @property
+    def trial_count(self) -> int:
+        """`trials` with -1 resolved."""
+        if self.trials >= 0:
+            return self.trials
+        return 5 if self.robot == "sim" and not self.dry_run else 0
+
+    @property
     def camera_source(self) -> str:
         """`camera` with ``auto`` resolved."""
         if self.camera != "auto":
@@ -119,11 +140,12 @@ class Argument:
 
     Attributes:
         name: the word before ``:=``.
-        kind: ``bool``, ``int`` or ``str``.
+        kind: ``bool``, ``int``, ``float`` or ``str``.
         default: value when the argument is not given.
         description: one sentence for a person.
         choices: allowed words; empty for any.
         minimum: smallest allowed number, or None.
+        maximum: largest allowed number, or None.
         launch: whether the launch file has it too.
     """
 
@@ -132,7 +154,8 @@ class Argument:
     default: OptionValue
     description: str
     choices: tuple[str, ...] = ()
-    minimum: int | None = None
+    minimum: float | None = None
+    maximum: float | None = None
     launch: bool = True
 
     @property
@@ -155,13 +178,18 @@ class Argument:
                 return int(text)
             except ValueError:
                 raise OptionError(f"{self.name}:={text} is not a whole number") from None
+        if self.kind is float:
+            try:
+                return float(text)
+            except ValueError:
+                raise OptionError(f"{self.name}:={text} is not a number") from None
         return text
 
     def check(self, value: OptionValue) -> None:
         """Checks a typed value.
 
         Raises:
-            OptionError: the value is of another type, below the minimum, or not a choice.
+            OptionError: the value is of another type, out of range, or not a choice.
         """
         if type(value) is not self.kind:
             raise OptionError(f"{self.name} must be {self.kind.__name__}, found {value!r}")
@@ -169,8 +197,13 @@ class Argument:
             raise OptionError(
                 f"{self.name}:={value} is unknown; allowed values: {', '.join(self.choices)}"
             )
-        if self.minimum is not None and isinstance(value, int) and value < self.minimum:
+        if not isinstance(value, int | float):
+            return
+        # Written so that NaN fails as well.
+        if self.minimum is not None and not value >= self.minimum:
             raise OptionError(f"{self.name}:={value} must be at least {self.minimum}")
+        if self.maximum is not None and not value <= self.maximum:
+            raise OptionError(f"{self.name}:={value} must be at most {self.maximum}")
 
 
 def arguments_of(options_class: type) -> tuple[Argument, ...]:
@@ -184,6 +217,7 @@ def arguments_of(options_class: type) -> tuple[Argument, ...]:
             description=item.metadata["description"],
             choices=item.metadata["choices"],
             minimum=item.metadata["minimum"],
+            maximum=item.metadata["maximum"],
             launch=item.metadata["launch"],
         )
         for item in dataclasses.fields(options_class)

@@ -149,6 +149,7 @@ def complete(options: StackOptions, now: datetime | None = None) -> StackOptions
         output=str(output.expanduser().absolute()),
         bag=_absolute(options.bag),
         params_file=_absolute(options.params_file),
+        trials=options.trial_count,
     )
 
 
@@ -175,7 +176,9 @@ def describe(options: StackOptions) -> Stack:
         packages.append(("realsense2_camera", _apt("realsense2-camera")))
     elif options.camera_source in ("bag", "mock"):
         processes.append(_mock_camera(options))
-    if options.servo_source == "embedded":
+    if options.dry_run:
+        pass  # nothing is sent to Servo
+    elif options.servo_source == "embedded":
         processes.append(_servo_stand_in(options, profile))
     else:
         processes.append(_moveit_servo(options, profile))
@@ -207,6 +210,11 @@ def _check_combination(options: StackOptions) -> None:
         raise StackError("camera:=bag needs bag:=<folder of a recorded bag with images>")
     if options.camera_source != "bag" and options.bag:
         raise StackError(f"bag:={options.bag} is only used with camera:=bag")
+    if options.dry_run and options.trials:
+        raise StackError(
+            "dry_run:=true moves nothing, so there is nothing to judge: leave trials out (or 0), "
+            "and activate the policy by hand"
+        )
     if options.servo_source == "embedded" and options.robot != "sim":
         raise StackError(
             "servo:=embedded is a stand-in for the twin and checks no collisions; "
@@ -314,6 +322,8 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
             ("checkpoint", options.checkpoint),
             ("task", options.task),
             ("command_mode", options.command_mode),
+            ("speed", options.speed),
+            ("dry_run", options.dry_run),
             ("base_frame", profile.base_frame),
         ),
         remappings=(("image_raw", f"/{CAMERA_TOPICS[0]}"), *_robot_topics(profile)),

@@ -67,17 +67,27 @@ class World:
     """Camera at 30 Hz, poses and Servo at 100 Hz, watch at 50 Hz; the arm follows pose commands."""
 
     def __init__(
-        self, contract: PolicyContract, mode: CommandMode = CommandMode.POSE, **limits: object
+        self,
+        contract: PolicyContract,
+        mode: CommandMode = CommandMode.POSE,
+        *,
+        speed: float = 1.0,
+        dry_run: bool = False,
+        **limits: object,
     ) -> None:
         self.now = 100.0
         self.contract = contract
         self.policy = FakePolicy(self)
+        shaper = CommandShaper(contract, mode)
+        shaper.limit_speed(speed)
         self.loop = ControlLoop(
             contract,
             self.policy,
-            CommandShaper(contract, mode),
+            shaper,
             dataclasses.replace(WatchdogLimits(), **limits),  # type: ignore[arg-type]
             clock=lambda: self.now,
+            speed=speed,
+            dry_run=dry_run,
         )
         self.rng = np.random.default_rng(0)
         self.tip = np.array(contract.home)
@@ -556,3 +566,55 @@ def test_no_sequence_of_events_commands_more_than_the_bounds_or_moves_a_stopped_
                 if last is not None:
                     assert np.linalg.norm(tip - last) <= contract.leash + 1e-9
                 last = tip
+
+
+@pytest.mark.parametrize("mode", list(CommandMode))
+def test_at_a_tenth_of_the_speed_no_step_exceeds_a_tenth_of_the_bound(
+    contract: PolicyContract, mode: CommandMode
+) -> None:
+    world = World(contract, mode, speed=0.1)
+    world.policy.action = np.array([-1.0, 1.0, 1.0])  # longer than the bound allows
+    world.start()
+    world.run(1.0)
+    bound = 0.1 * contract.action_bound
+    deltas = [float(np.linalg.norm(decision.gated.delta)) for decision in world.decisions]
+    assert len(deltas) >= 9
+    assert max(deltas) == pytest.approx(bound)  # used, and never exceeded
+    assert max(deltas) <= bound * (1 + 1e-9)
+    # The world model is told what was really commanded.
+    assert all(
+        np.array_equal(told, decision.gated.delta)
+        for told, decision in zip(world.policy.committed, world.decisions, strict=True)
+    )
+    assert {decision.speed_scale for decision in world.decisions} == {0.1}
+    if mode is CommandMode.TWIST:
+        speeds = [float(np.linalg.norm(c.linear)) for _, c in world.commands]  # type: ignore[union-attr]
+        assert max(speeds) <= bound / contract.control_period * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("speed", [0.0, -0.1, 1.01, math.nan])
+def test_a_speed_beyond_the_contract_is_refused(contract: PolicyContract, speed: float) -> None:
+    with pytest.raises(ValueError, match="share of the contract's step"):
+        World(contract, speed=speed)
+
+
+def test_a_dry_run_decides_but_commands_nothing_and_needs_no_servo(
+    contract: PolicyContract,
+) -> None:
+    world = World(contract, dry_run=True)
+    world.servo_on = False
+    world.start()
+    world.run(3.0)
+    assert world.loop.phase is Phase.RUNNING
+    assert len(world.decisions) >= 29
+    assert world.commands == []
+    assert not np.any(world.policy.committed)
+    for decision in world.decisions:  # what would be commanded from where the arm is
+        assert decision.speed_scale == 0.0
+        assert np.allclose(decision.gated.target, world.tip + decision.gated.delta)
+        assert float(np.linalg.norm(decision.gated.delta)) > 0
+    world.camera_on = False  # a dry run shows the watchdogs at work
+    world.run(0.5)
+    assert world.loop.fault is not None
+    assert world.loop.fault.code == "camera_silent"
+    assert world.commands == []

@@ -130,6 +130,20 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
 )
 
 
+def test_a_dry_run_decides_without_servo_and_never_becomes_a_commander(stand: Any) -> None:
+    stand.in_cell(stand.cell.kill_servo)
+    stand.running("forward", dry_run=True)
+    stand.wait_for(lambda: len(stand.cell.beliefs) >= 3, "beliefs")
+    topics = [name for name, _ in stand.cell.get_topic_names_and_types()]
+    assert not [name for name in topics if name.endswith(("pose_target_cmds", "twist_cmds"))]
+    assert {step.speed_scale for step in stand.cell.steps} == {0.0}
+    assert all(np.linalg.norm(step.delta) > 0 for step in stand.cell.steps)
+    assert "dry_run" in {v.key for v in stand.cell.policy_diagnostics[-1].values}
+    assert stand.deactivate()
+    assert stand.cell.pause_requests == []
+    assert stand.set_parameter("dry_run", False) != ""  # only at the start of the process
+
+
 @pytest.mark.parametrize("mode", ["pose", "twist"])
 def test_every_fault_of_camera_and_robot_stops_the_arm_and_latches(stand: Any, mode: str) -> None:
     stand.configured("forward", command_mode=mode, **LIMITS)

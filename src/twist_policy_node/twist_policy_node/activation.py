@@ -19,6 +19,7 @@ from twist_policy_node.camera_info_input import CameraInfoInput
 from twist_policy_node.commands import CommandShaper, ToolPose
 from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
 from twist_policy_node.diagnostics import StepStatistics
+from twist_policy_node.no_servo import NoServo
 from twist_policy_node.parameters import watchdog_limits
 from twist_policy_node.sensor_inputs import CameraInput, PoseInput
 from twist_policy_node.servo_client import ServiceCall, ServoClient
@@ -48,6 +49,7 @@ class Equipment:
         shaper: makes commands.
         frame_id: name of the base frame.
         service_timeout: longest answer time of Servo's services, seconds.
+        dry_run: whether nothing is to be sent to Servo.
         listener: gets what camera, robot and Servo say.
     """
 
@@ -59,6 +61,7 @@ class Equipment:
         shaper: CommandShaper,
         frame_id: str,
         service_timeout: float,
+        dry_run: bool,
         listener: Any,
     ) -> None:
         contract = checkpoint.contract
@@ -73,13 +76,17 @@ class Equipment:
         self.pose = PoseInput(
             node, shaper.tool, frame_id, clock, listener.on_pose, listener.on_bad_pose
         )
-        self.servo = ServoClient(
-            node,
-            shaper.mode,
-            frame_id,
-            service_timeout=service_timeout,
-            clock=clock,
-            on_status=listener.on_servo_status,
+        self.servo: ServoClient | NoServo = (
+            NoServo(clock)
+            if dry_run
+            else ServoClient(
+                node,
+                shaper.mode,
+                frame_id,
+                service_timeout=service_timeout,
+                clock=clock,
+                on_status=listener.on_servo_status,
+            )
         )
 
     def destroy(self) -> None:
@@ -134,6 +141,7 @@ class Activation:
         """Why the arm was stopped, or why it never started."""
         self.over = False
         """Whether the node is to be deactivated now."""
+        equipment.shaper.limit_speed(values["speed"])
         self._loop = ControlLoop(
             equipment.checkpoint.contract,
             equipment.policy,
@@ -142,6 +150,8 @@ class Activation:
             clock=time.monotonic,
             validity=values["command_validity"],
             hold_time=values["stop_hold_time"],
+            speed=values["speed"],
+            dry_run=values["dry_run"],
         )
         self._arming: Arming | None = Arming(
             self._servo,
@@ -320,12 +330,15 @@ class Activation:
         while (command := self._loop.command(time.monotonic())) is not None:
             self._servo.publish(command)
             time.sleep(1.0 / self._values["command_rate"])
-        call = self._servo.pause(True) if self._engaged and self._servo.can_pause else None
-        self._servo.close()
+        servo = self._servo
+        call = None
+        if self._engaged and isinstance(servo, ServoClient) and servo.can_pause:
+            call = servo.pause(True)
+        servo.close()
         return call
 
 
-def find_rival(node: Node, servo: ServoClient) -> Fault | None:
+def find_rival(node: Node, servo: ServoClient | NoServo) -> Fault | None:
     """Whoever else commands the arm, or could be taken for this node."""
     others = servo.other_commanders()
     if others:

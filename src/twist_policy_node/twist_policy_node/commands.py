@@ -94,7 +94,7 @@ class CommandShaper:
         self.mode = mode
         self.tool = ToolFrame(contract)
         self.speed_limit = contract.action_bound / contract.control_period
-        """Largest linear speed of a twist, m/s."""
+        """Largest linear speed of a twist, m/s; see `limit_speed`."""
         self._step_limit = contract.action_bound
         self._period = contract.control_period
         self._position_gain = position_gain
@@ -102,6 +102,10 @@ class CommandShaper:
         self._lag = lag
         self._lower = np.asarray(contract.workspace.lower, dtype=np.float64)
         self._upper = np.asarray(contract.workspace.upper, dtype=np.float64)
+
+    def limit_speed(self, share: float) -> None:
+        """Lets a twist use only a share of action bound / control period."""
+        self.speed_limit = share * self._step_limit / self._period
 
     def move(
         self,

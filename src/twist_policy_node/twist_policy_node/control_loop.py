@@ -106,7 +106,8 @@ class Decision:
         output: what the policy put out.
         gated: what the action gate made of it.
         measured: tool tip at the decision, metres, base frame, (3,).
-        speed_scale: share of the speed that surprise left.
+        speed_scale: share of the contract's step that could be executed, after `speed` and
+            surprise; 0 in a dry run.
         command: what Servo is told first.
     """
 
@@ -137,6 +138,12 @@ class ControlLoop:
         clock: steady seconds; measures the inference.
         validity: control periods that a command counts after its decision.
         hold_time: seconds in ``HOLDING``.
+        speed: share of the contract's step bound that a step may use, in (0, 1].
+        dry_run: decide, but command nothing. Each decision then starts from the measured position,
+            and the policy is told that nothing was executed; Servo is not watched.
+
+    Raises:
+        ValueError: `speed` is out of range.
     """
 
     def __init__(
@@ -149,7 +156,11 @@ class ControlLoop:
         clock: Callable[[], float],
         validity: float = 1.5,
         hold_time: float = 0.1,
+        speed: float = 1.0,
+        dry_run: bool = False,
     ) -> None:
+        if not 0.0 < speed <= 1.0:
+            raise ValueError(f"speed is a share of the contract's step in (0, 1], found {speed}")
         self._policy = policy
         self._shaper = shaper
         self._limits = limits
@@ -157,7 +168,9 @@ class ControlLoop:
         self._period = contract.control_period
         self._validity = validity * contract.control_period
         self._hold_time = hold_time
-        self._gate = ActionGate.from_contract(contract)
+        self._speed = speed
+        self._dry_run = dry_run
+        self._gate = ActionGate(contract.action_bound * speed, contract.leash, contract.workspace)
         self._pacer = DecisionPacer(contract.control_period)
         self._frame_timing = FrameTimingWatchdog(limits)
         self._frozen = FrozenImageWatchdog(limits)
@@ -255,8 +268,10 @@ class ControlLoop:
             if inference_time > self._validity:
                 return None  # counted as an overrun; what it would command is outdated
             scale = self._surprise.speed_scale
+            if self._dry_run:
+                self._gate.reset(pose.tool_tip)
             gated = self._gate.step(np.asarray(output.action)[:3] * scale, pose.tool_tip)
-            self._policy.commit(gated.delta)
+            self._policy.commit(np.zeros(3) if self._dry_run else gated.delta)
         except GateError as error:
             self.stop(_gate_fault(error), self._clock())
             return None
@@ -274,7 +289,7 @@ class ControlLoop:
             output=output,
             gated=gated,
             measured=pose.tool_tip,
-            speed_scale=scale,
+            speed_scale=0.0 if self._dry_run else scale * self._speed,
             command=command,
         )
         self.steps += 1
@@ -321,7 +336,9 @@ class ControlLoop:
             # This process was held up: messages wait to be read that may show that all is well.
             # The next watch judges, however late it is.
             return
-        fault = self._frame_timing.check(now) or self._poses.check(now) or self._servo.check(now)
+        fault = self._frame_timing.check(now) or self._poses.check(now)
+        if fault is None and not self._dry_run:
+            fault = self._servo.check(now)
         if fault is not None:
             self.stop(fault, now)
 
@@ -346,6 +363,8 @@ class ControlLoop:
 
     def command(self, now: float) -> Command | None:
         """What Servo is to be told at `now`; None for nothing."""
+        if self._dry_run:
+            return None
         if self.phase is Phase.HOLDING:
             return self._command if now < self._hold_until else None
         if self.phase is not Phase.RUNNING or self._command is None:

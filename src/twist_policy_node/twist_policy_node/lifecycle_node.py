@@ -142,6 +142,7 @@ class PolicyNode(LifecycleNode):
             shaper,
             values["base_frame"] or contract.base_frame,
             values["service_timeout"],
+            values["dry_run"],
             self,
         )
         # What was loaded stays: keeping it out of garbage collection avoids pauses while moving.
@@ -150,7 +151,7 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(
             f"configured {checkpoint.identity}: {1 / contract.control_period:.0f} Hz, steps of at "
             f"most {contract.action_bound} m, {shaper.mode.value} commands, camera "
-            f"{equipment.camera.topic}"
+            f"{equipment.camera.topic}" + (", dry run: nothing is commanded" * values["dry_run"])
         )
         return equipment
 
@@ -326,6 +327,9 @@ class PolicyNode(LifecycleNode):
         else:
             state = activation.describe()
             values = {"steps": str(activation.steps)} | activation.statistics.values()
+        values |= {"speed": f"{self._values['speed']:g}"}
+        if self._values["dry_run"]:
+            values |= {"dry_run": "true: nothing is commanded"}
         health = [policy_health(state, fault, values)]
         if equipment is not None:
             moving = activation is not None and activation.running

@@ -83,6 +83,22 @@ TABLE: tuple[Parameter, ...] = (
         "Configure and activate without being asked. Only where nobody can be hurt.",
     ),
     Parameter(
+        "speed",
+        1.0,
+        "",
+        "Share of the contract's step bound that a step may use: 0.1 for the first motions. Slower "
+        "than trained, the policy needs more steps, and sees motions it never saw in training.",
+        0.01,
+        1.0,
+        read_only=False,
+    ),
+    Parameter(
+        "dry_run",
+        False,
+        "",
+        "Decide and publish ~/step and ~/belief, but send nothing to Servo, which need not run.",
+    ),
+    Parameter(
         "command_rate",
         50.0,
         "Hz",
