@@ -12,6 +12,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 MAY_IMPORT = {
     "twist_policy": set(),
     "twist_policy_node": {"twist_policy", "twist_msgs"},
+    "twist_robot": {"twist_policy", "twist_msgs"},
     "twist_sim": {"twist_policy"},
     "twist_sim/ros": {"twist_policy", "twist_msgs"},
     "twist_training": {"twist_policy", "twist_sim"},
@@ -26,14 +27,27 @@ MAY_IMPORT = {
 }
 """Package, or folder of one with rules of its own, to the packages of ours that it may import."""
 
-MAY_USE_ROS = {"twist_policy_node", "twist_sim/ros", "twist_evaluation", "twist_bringup"}
+MAY_USE_ROS = {
+    "twist_policy_node",
+    "twist_robot",
+    "twist_sim/ros",
+    "twist_evaluation",
+    "twist_bringup",
+}
 
 MAY_USE_TORCH = {"twist_policy", "twist_training"}
 """Everyone else goes through twist_policy: the simulator and the nodes hold no networks."""
 
 ROS = {"rclpy", "launch", "launch_ros", "tf2_ros", "moveit", "ament_index_python"}
 
-OPTIONAL_ROS = {"moveit", "moveit_configs_utils", "moveit_msgs", "franka_msgs", "tf2_ros"}
+OPTIONAL_ROS = {
+    "controller_manager_msgs",
+    "franka_msgs",
+    "moveit",
+    "moveit_configs_utils",
+    "moveit_msgs",
+    "tf2_ros",
+}
 """Used where they are installed; the embedded default never needs them."""
 
 ROSDEP_KEYS = {

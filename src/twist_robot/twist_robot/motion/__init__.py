@@ -1,0 +1,1 @@
+"""Motions outside of an episode: home and reset."""
