@@ -40,26 +40,37 @@ def unit_quaternion(value: ArrayLike) -> FloatArray:
 
 def rotate(quaternion: FloatArray, vector: ArrayLike) -> FloatArray:
     """Rotates a vector (3,) by a unit quaternion."""
-    w, axis = quaternion[0], quaternion[1:]
-    v = np.asarray(vector, dtype=np.float64)
-    t = 2.0 * np.cross(axis, v)
-    rotated: FloatArray = v + w * t + np.cross(axis, t)
-    return rotated
+    w, *axis = quaternion.tolist()
+    v = np.asarray(vector, dtype=np.float64).tolist()
+    t = [2.0 * part for part in _cross(axis, v)]
+    u = _cross(axis, t)
+    return np.array([v[i] + w * t[i] + u[i] for i in range(3)])
 
 
 def rotation_vector(target: FloatArray, current: FloatArray) -> FloatArray:
     """Rotation that turns `current` into `target`, axis times angle, radians, base frame, (3,)."""
-    w1, v1 = target[0], target[1:]
-    w2, v2 = current[0], -current[1:]
-    w = w1 * w2 - float(v1 @ v2)
-    v = w1 * v2 + w2 * v1 + np.cross(v1, v2)
+    w1, *v1 = target.tolist()
+    w2, *v2 = current.tolist()
+    u = _cross(v2, v1)
+    w = w1 * w2 + sum(a * b for a, b in zip(v1, v2, strict=True))
+    v = [w2 * v1[i] - w1 * v2[i] + u[i] for i in range(3)]
     if w < 0:  # q and -q are the same rotation: take the shorter way round
-        w, v = -w, -v
-    sine = float(np.linalg.norm(v))
+        w, v = -w, [-part for part in v]
+    sine = math.hypot(*v)
     if sine < 1e-12:
         return np.zeros(3)
-    scaled: FloatArray = v * (2.0 * math.atan2(sine, w) / sine)
-    return scaled
+    scale = 2.0 * math.atan2(sine, w) / sine
+    return np.array([scale * part for part in v])
+
+
+def _cross(a: list[float], b: list[float]) -> list[float]:
+    # Once or more per measured pose, which may come a thousand times a second: numpy's cross takes
+    # ten times as long for three numbers.
+    return [
+        a[1] * b[2] - a[2] * b[1],
+        a[2] * b[0] - a[0] * b[2],
+        a[0] * b[1] - a[1] * b[0],
+    ]
 
 
 class ToolFrame:
