@@ -77,7 +77,7 @@ def evaluation_setup(
 
 def _scene(card: TaskCard, contract: PolicyContract) -> dict[str, object]:
     return {
-        "goal_radius": card.goal.radius,
+        "goal_radius": 0.0 if card.goal is None else card.goal.radius,
         "object_size": card.object.size,
         "workspace_lower": contract.workspace.lower,
         "workspace_upper": contract.workspace.upper,

@@ -87,9 +87,9 @@ class GripperGate:
         """Whether a command is under way, so that the next step cannot issue another."""
         return self._since < self.command_steps - 1
 
-    def reset(self) -> None:
-        """Starts an episode: the gripper is open and no command is under way."""
-        self._state = OPEN
+    def reset(self, *, closed: bool = False) -> None:
+        """Starts an episode: the gripper is open (or closed) and no command is under way."""
+        self._state = CLOSED if closed else OPEN
         self._since = self.command_steps
 
     def step(self, action: float) -> GripperDecision:

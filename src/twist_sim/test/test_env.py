@@ -6,7 +6,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from twist_policy.contract import PolicyContract
-from twist_sim.env import ENVIRONMENT_ID, TaskEnv
+from twist_sim.env import TaskEnv, environment_id
 from twist_sim.layout import draw_dynamics, draw_layout
 from twist_sim.scene import SIM_STATE_SIZE
 from twist_sim.scripted import ScriptedPusher
@@ -35,7 +35,7 @@ def test_every_task_obeys_gymnasium(task):
 
 
 def test_the_registered_id_makes_the_environment():
-    made = gymnasium.make(ENVIRONMENT_ID)
+    made = gymnasium.make(environment_id("block_push"))
     assert isinstance(made.unwrapped, TaskEnv)
     made.close()
 

@@ -15,7 +15,7 @@ from twist_sim.camera_geometry import project
 from twist_sim.image_resize import downscale
 from twist_sim.layout import draw_layout
 from twist_sim.rendering import RenderError, SceneRenderer
-from twist_sim.scene import PandaScene
+from twist_sim.scene import SIM_STATE_SIZE, PandaScene
 from twist_sim.task_card import TaskCard, load_task_card
 
 
@@ -184,9 +184,11 @@ def test_two_renderers_of_one_process_do_not_disturb_each_other(world: World) ->
     assert np.array_equal(world.renderer.render_crop(state, look), alone)
 
 
-@pytest.mark.parametrize("bad", [np.zeros(15), np.full(16, np.nan), np.zeros((1, 16))])
+@pytest.mark.parametrize(
+    "bad", [np.zeros(15), np.full(SIM_STATE_SIZE, np.nan), np.zeros((1, SIM_STATE_SIZE))]
+)
 def test_what_is_not_a_simulator_state_is_refused(world: World, bad: NDArray[np.float64]) -> None:
-    with pytest.raises(RenderError, match="16 finite numbers"):
+    with pytest.raises(RenderError, match=f"{SIM_STATE_SIZE} finite numbers"):
         world.renderer.render_crop(bad, nominal_appearance())
 
 

@@ -142,7 +142,7 @@ def test_the_simulator_state_restores_what_is_drawn(scene):
 
 @pytest.mark.parametrize("bad", [np.zeros(3), np.full(SIM_STATE_SIZE, np.nan)])
 def test_a_malformed_simulator_state_is_refused(scene, bad):
-    with pytest.raises(ValueError, match="16 finite numbers"):
+    with pytest.raises(ValueError, match=f"{SIM_STATE_SIZE} finite numbers"):
         scene.set_state(bad)
 
 

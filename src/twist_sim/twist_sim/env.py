@@ -11,11 +11,16 @@ from gymnasium.envs.registration import register
 from numpy.typing import NDArray
 
 from twist_policy.action_gate import ActionGate, GateError
-from twist_sim.layout import draw_dynamics, draw_layout
+from twist_policy.gripper_gate import GripperGate
+from twist_sim.layout import draw_dynamics, draw_layout, draw_practice
 from twist_sim.scene import PandaScene
-from twist_sim.task_card import TaskCard, load_task_card
+from twist_sim.task_card import TaskCard, available_tasks, load_task_card
 
-ENVIRONMENT_ID = "twist/BlockPush-v0"
+
+def environment_id(task: str) -> str:
+    """Gymnasium's name of a shipped task, e.g. ``twist/BlockPush-v0`` for ``block_push``."""
+    return f"twist/{task.title().replace('_', '')}-v0"
+
 
 Observation = NDArray[np.float32]
 
@@ -25,18 +30,20 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
     Observation: the privileged state in SI units, float32, shape (state_size,); names, offsets
     and scales are ``card.contract(...).state``. Action: tool translation in [-1, 1]^3; times the
-    card's action bound, metres, it passes the same `ActionGate` as on the robot. Episodes never
-    terminate; they are truncated after `episode_steps`, or earlier when the gate refuses (the arm
-    is held back too far from its target), as the robot would stop.
+    card's action bound, metres, it passes the same `ActionGate` as on the robot. With a hand, a
+    fourth number in [-1, 1] asks to open or close it, through the robot's `GripperGate`. Episodes
+    never terminate; they are truncated after `episode_steps`, or earlier when the gate refuses
+    (the arm is held back too far from its target), as the robot would stop.
 
     A reset draws object, goal, mass and friction from (task, seed, trial). ``reset(seed=s)``
     starts at trial 0 of seed s; each further ``reset()`` is the next trial; ``options`` may name
-    ``seed`` and ``trial`` directly.
+    ``seed`` and ``trial`` directly, and ``practice``: True for one of the card's easier starts.
 
     The info of `reset` and `step` holds:
 
     - ``sim_state``: float32 (SIM_STATE_SIZE,), enough to render the step later;
-    - ``executed_action``: float32 (3,), the translation really commanded over the action bound;
+    - ``executed_action``: float32 (action_size,), the translation really commanded over the
+      action bound and, with a hand, what it is commanded to be: 1 closed, -1 open;
     - ``success``: bool, whether the task's success rule holds now;
     - ``distance``: float, object to goal as the rule counts it, metres;
     - ``ee_position``: float32 (3,), tool tip, metres, base frame;
@@ -77,6 +84,9 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             -1.0, 1.0, (self.contract.action_size,), np.float32
         )
         self._gate = ActionGate.from_contract(self.contract)
+        self._gripper = (
+            None if self.contract.gripper is None else GripperGate.from_contract(self.contract)
+        )
         self._seed = seed
         self._trial = -1
         self._step = 0
@@ -87,20 +97,30 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Starts a trial; see the class for how it is chosen.
 
         Raises:
-            ValueError: `options` has an unknown key or a negative number.
+            ValueError: `options` has an unknown key or a negative number, or asks for practice
+                that the card does not describe.
         """
         super().reset(seed=seed)
         options = dict(options or {})
-        unknown = options.keys() - {"seed", "trial"}
+        unknown = options.keys() - {"seed", "trial", "practice"}
         if unknown:
-            raise ValueError(f"reset options may be 'seed' and 'trial', found {sorted(unknown)}")
+            raise ValueError(
+                f"reset options may be 'seed', 'trial' and 'practice', found {sorted(unknown)}"
+            )
         if seed is not None:
             self._seed, self._trial = seed, -1
         self._seed = int(options.get("seed", self._seed))
         self._trial = int(options.get("trial", self._trial + 1))
-        layout = draw_layout(self.card, self._seed, self._trial)
-        self.scene.reset(layout, draw_dynamics(self.card, self._seed, self._trial))
+        dynamics = draw_dynamics(self.card, self._seed, self._trial)
+        if options.get("practice", False):
+            practice = draw_practice(self.card, self._seed, self._trial)
+            self.scene.reset(practice.layout, dynamics)
+            self.scene.place_tool(practice.tool_position, holding=practice.holding)
+        else:
+            self.scene.reset(draw_layout(self.card, self._seed, self._trial), dynamics)
         self._gate.reset(self.scene.tool_position)
+        if self._gripper is not None:
+            self._gripper.reset(closed=self.scene.gripper_closed)
         self._step = 0
         state = self.rules.privileged_state(self.scene)
         return state.astype(np.float32), self._info(state, np.zeros(3))
@@ -111,7 +131,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Moves the tool for one control period.
 
         Raises:
-            ValueError: the action is not three finite numbers.
+            ValueError: the action is not `action_size` finite numbers.
             RuntimeError: `reset` was never called.
         """
         values = np.asarray(action, dtype=np.float64)
@@ -125,8 +145,12 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise RuntimeError("the environment has no episode yet; call reset() before step()")
         stopped, target, delta = "", previous, np.zeros(3)
         try:
-            gated = self._gate.step(values, self.scene.tool_position)
+            gated = self._gate.step(values[:3], self.scene.tool_position)
             target, delta = gated.target, gated.delta
+            if self._gripper is not None:
+                command = self._gripper.step(float(values[3])).command
+                if command is not None:
+                    self.scene.command_gripper(close=command == "close")
         except GateError as error:
             stopped = str(error)
         self.scene.apply_target(target)
@@ -139,9 +163,12 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def _info(
         self, state: NDArray[np.float64], delta: NDArray[np.float64], stopped: str = ""
     ) -> dict[str, Any]:
+        executed = delta / self.card.action.bound
+        if self._gripper is not None:
+            executed = np.append(executed, self._gripper.state)
         return {
             "sim_state": self.scene.get_state().astype(np.float32),
-            "executed_action": (delta / self.card.action.bound).astype(np.float32),
+            "executed_action": executed.astype(np.float32),
             "success": self.rules.success(state),
             "distance": self.rules.distance(state),
             "ee_position": self.scene.tool_position.astype(np.float32),
@@ -151,5 +178,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         }
 
 
-if ENVIRONMENT_ID not in gymnasium.registry:
-    register(id=ENVIRONMENT_ID, entry_point="twist_sim.env:TaskEnv", kwargs={"card": "block_push"})
+for _task in available_tasks():
+    if environment_id(_task) not in gymnasium.registry:
+        register(
+            id=environment_id(_task), entry_point="twist_sim.env:TaskEnv", kwargs={"card": _task}
+        )

@@ -20,7 +20,8 @@ class Layout:
     Attributes:
         object_position: centre of the object.
         object_yaw: about +z.
-        goal_position: centre of the goal.
+        goal_position: centre of the goal; the object's own place on the table where the task
+            has no goal there.
     """
 
     object_position: tuple[float, float, float]
@@ -62,13 +63,21 @@ def draw_layout(card: TaskCard, seed: int, trial: int) -> Layout:
         ValueError: seed or trial is negative, or the card's regions hardly ever yield a layout.
     """
     generator = trial_generator(card.task, seed, trial, "layout")
+    return _draw_layout(card, generator, card.layout.distance)
+
+
+def _draw_layout(
+    card: TaskCard, generator: np.random.Generator, distances: tuple[float, float] | None
+) -> Layout:
     regions = card.layout
     for _ in range(_MOST_DRAWS):
         object_xy = generator.uniform(regions.object_lower, regions.object_upper)
-        goal_xy = generator.uniform(regions.goal_lower, regions.goal_upper)
+        goal_xy = object_xy
+        if regions.goal_lower is not None and regions.goal_upper is not None:
+            goal_xy = generator.uniform(regions.goal_lower, regions.goal_upper)
         yaw = float(generator.uniform(*regions.yaw))
         distance = math.hypot(*(goal_xy - object_xy))
-        if regions.distance[0] <= distance <= regions.distance[1]:
+        if distances is None or distances[0] <= distance <= distances[1]:
             return Layout(
                 object_position=(float(object_xy[0]), float(object_xy[1]), card.object.size / 2),
                 object_yaw=yaw,
@@ -76,8 +85,57 @@ def draw_layout(card: TaskCard, seed: int, trial: int) -> Layout:
             )
     raise ValueError(
         f"{card.source}: layout: none of {_MOST_DRAWS} draws had a start distance within "
-        f"{list(regions.distance)}; widen the sampling regions or the distance range"
+        f"{distances}; widen the sampling regions or the distance range"
     )
+
+
+@dataclass(frozen=True)
+class Practice:
+    """An easier start of a training episode.
+
+    Attributes:
+        name: of the card's practice start.
+        layout: where object and goal are.
+        tool_position: of the tool tip, metres, base frame; inside the workspace.
+        holding: whether the hand holds the object.
+    """
+
+    name: str
+    layout: Layout
+    tool_position: tuple[float, float, float]
+    holding: bool
+
+
+def draw_practice(card: TaskCard, seed: int, trial: int) -> Practice:
+    """Draws one of the card's practice starts and a layout for it.
+
+    Starts near the task's end need no demonstrations, and make a value of the end known from
+    where longer ways can be learned (reverse curriculum: Florensa et al. 2017).
+
+    Raises:
+        ValueError: the card has none, or seed or trial is negative.
+    """
+    if not card.practice:
+        raise ValueError(f"{card.source}: the card has no practice starts")
+    generator = trial_generator(card.task, seed, trial, "practice")
+    weights = np.array([start.weight for start in card.practice])
+    start = card.practice[int(generator.choice(len(weights), p=weights / weights.sum()))]
+    layout = _draw_layout(card, generator, start.distance or card.layout.distance)
+    lift = 0.0
+    if start.held_height is not None:
+        lift = float(generator.uniform(*start.held_height)) - layout.object_position[2]
+        x, y, z = layout.object_position
+        layout = Layout((x, y, z + lift), float(generator.uniform(-0.05, 0.05)), (x, y, 0.0))
+    ahead = np.array(layout.goal_position[:2]) - np.array(layout.object_position[:2])
+    norm = float(np.linalg.norm(ahead))
+    cosine, sine = (ahead / norm).tolist() if norm > 0.0 else (1.0, 0.0)
+    forward, left, up = generator.uniform(start.tool_lower, start.tool_upper).tolist()
+    offset = np.array([forward * cosine - left * sine, forward * sine + left * cosine, up])
+    tool = np.clip(
+        np.array(layout.object_position) + offset, card.workspace.lower, card.workspace.upper
+    )
+    x, y, z = tool.tolist()
+    return Practice(start.name, layout, (x, y, z), start.held_height is not None)
 
 
 def draw_dynamics(card: TaskCard, seed: int, trial: int) -> ObjectDynamics:

@@ -17,6 +17,7 @@ FLANGE = "panda_link8"
 
 _PACKAGE = "example-robot-data"
 _URDF = "robots/panda_description/urdf/panda.urdf"
+_MESHES = "robots/panda_description/meshes/collision"
 _ARMATURE = 0.1  # reflected rotor inertia, kg m^2, as in MuJoCo Menagerie's Panda
 _JOINT_DAMPING = 1.0  # N m s/rad, as in MuJoCo Menagerie's Panda
 
@@ -182,18 +183,27 @@ def add_arm(
     return body
 
 
+def add_link_mesh(spec: mujoco.MjSpec, body: mujoco.MjsBody, mesh: str, name: str) -> None:
+    """Adds one of the Panda's collision meshes, e.g. ``hand``, as a contact-free geom `name`.
+
+    Raises:
+        RobotDataError: the mesh is missing.
+    """
+    _add_mesh_file(spec, body, robot_data_folder() / _MESHES / f"{mesh}.stl", name)
+
+
 def _add_mesh(spec: mujoco.MjSpec, body: mujoco.MjsBody, link: Link) -> None:
-    if link.mesh is None:
-        return
-    if not link.mesh.is_file():
+    if link.mesh is not None:
+        _add_mesh_file(spec, body, link.mesh, "robot_" + link.name.removeprefix("panda_"))
+
+
+def _add_mesh_file(spec: mujoco.MjSpec, body: mujoco.MjsBody, file: Path, name: str) -> None:
+    if not file.is_file():
         raise RobotDataError(
-            f"the mesh {link.mesh} is missing; run: pip install --force-reinstall {_PACKAGE}"
+            f"the mesh {file} is missing; run: pip install --force-reinstall {_PACKAGE}"
         )
-    name = "robot_" + link.name.removeprefix("panda_")
     # Shell inertia: the meshes are visual, and some are not closed volumes.
-    spec.add_mesh(
-        name=name, file=str(link.mesh), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
-    )
+    spec.add_mesh(name=name, file=str(file), inertia=mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL)
     body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_MESH,

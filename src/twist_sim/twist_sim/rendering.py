@@ -22,6 +22,7 @@ from twist_sim.appearance import Appearance, AppearanceSampler, CameraJitter, Su
 from twist_sim.camera_effects import apply_camera_effects
 from twist_sim.camera_geometry import matrix_from_quaternion
 from twist_sim.gl_backend import RenderError, make_context, renderer_name, report_renderer
+from twist_sim.hand import FINGER_JOINTS
 from twist_sim.image_resize import downscale
 from twist_sim.panda import ARM_JOINTS
 from twist_sim.scene import SIM_STATE_SIZE, build_spec
@@ -93,14 +94,14 @@ class SceneRenderer:
         """The full camera frame, without camera effects.
 
         Args:
-            sim_state: `PandaScene.get_state`, shape (16,).
+            sim_state: `PandaScene.get_state`, shape (SIM_STATE_SIZE,).
             appearance: the look.
 
         Returns:
             (H, W, 3) uint8 RGB; 480 x 640 for the shipped tasks.
 
         Raises:
-            RenderError: the state is not 16 finite numbers, or the renderer is closed.
+            RenderError: the state is not SIM_STATE_SIZE finite numbers, or the renderer is closed.
         """
         width, height = self._camera.width, self._camera.height
         self._paint(sim_state, appearance)
@@ -112,7 +113,7 @@ class SceneRenderer:
         """The student's crop of the camera frame, without camera effects.
 
         Args:
-            sim_state: `PandaScene.get_state`, shape (16,).
+            sim_state: `PandaScene.get_state`, shape (SIM_STATE_SIZE,).
             appearance: the look.
             out_size: edge of the result, pixels.
 
@@ -120,7 +121,7 @@ class SceneRenderer:
             (out_size, out_size, 3) uint8 RGB.
 
         Raises:
-            RenderError: the state is not 16 finite numbers, or the renderer is closed.
+            RenderError: the state is not SIM_STATE_SIZE finite numbers, or the renderer is closed.
         """
         image = self._image
         window = (image.crop_x, image.crop_y, image.crop_size, image.crop_size)
@@ -144,7 +145,7 @@ class SceneRenderer:
         """What the student's own preprocessing would make of `render_camera_image`, for less.
 
         Args:
-            sim_state: `PandaScene.get_state`, shape (16,).
+            sim_state: `PandaScene.get_state`, shape (SIM_STATE_SIZE,).
             appearance: the look.
             rng: source of the camera's noise.
             render_size: edge that is rendered, a multiple of the contract's ``image.size``.
@@ -161,7 +162,9 @@ class SceneRenderer:
         """Looks up every number that painting needs, once."""
         model = self._model
         geoms = {model.geom(i).name: i for i in range(model.ngeom)}
-        self._geoms = {n: geoms[n] for n in ("table", "floor", "peg", "cube", "goal")}
+        self._geoms = {n: geoms[n] for n in ("table", "floor", "cube")}
+        # A hand is painted as a part of the robot, and not every task has a goal on the table.
+        self._geoms |= {n: geoms[n] for n in ("peg", "goal") if n in geoms}
         self._robot = np.array([i for n, i in sorted(geoms.items()) if n.startswith("robot_")])
         self._plain = int(model.material(_PLAIN).id)
         self._glossy = int(model.material(_GLOSSY).id)
@@ -174,6 +177,9 @@ class SceneRenderer:
         arm = int(model.joint(ARM_JOINTS[0]).qposadr[0])
         cube = int(model.joint("cube").qposadr[0])
         self._qpos = np.concatenate([arm + np.arange(7), cube + np.arange(7)])
+        self._fingers = [
+            int(model.joint(name).qposadr[0]) for name in FINGER_JOINTS if card.tool.hand
+        ]
         self._goal = int(model.body("goal").mocapid[0])
         self._key, self._fill = int(model.light("key_light").id), int(model.light("fill").id)
         self._table_lower = np.array(card.table.lower)
@@ -193,10 +199,11 @@ class SceneRenderer:
         self._gl.make_current()
         model, data = self._model, self._data
         data.qpos[self._qpos] = state[:14]
-        data.mocap_pos[self._goal, :2] = state[14:]
+        data.mocap_pos[self._goal, :2] = state[14:16]
+        data.qpos[self._fingers] = state[16 : 16 + len(self._fingers)]
         for name in ("table", "floor"):
             self._set_surface(self._geoms[name], getattr(appearance, name), 1.0)
-        for name in ("peg", "cube", "goal"):
+        for name in self._geoms.keys() & {"peg", "cube", "goal"}:
             surface: Surface = getattr(appearance, name)
             geom = self._geoms[name]
             model.geom_matid[geom] = self._material(surface, self._object_materials)

@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twist_sim.hand import FINGER_JOINTS, PADS, FingerDrive
 from twist_sim.kinematics import DifferentialIk
 from twist_sim.layout import Layout, ObjectDynamics
 from twist_sim.panda import ARM_JOINTS
@@ -21,9 +22,11 @@ __all__ = ["SIM_STATE_SIZE", "PandaScene", "SceneSnapshot", "build_spec"]
 
 Array = NDArray[np.float64]
 
-SIM_STATE_SIZE = 16
+SIM_STATE_SIZE = 18
 """Numbers in the simulator state: 7 joint positions (rad), object position (3, m), object
-quaternion (w, x, y, z), goal x and y (m)."""
+quaternion (w, x, y, z), goal x and y (m), both finger positions (m; zero without a hand)."""
+
+_SETTLE_SUBSTEPS = 30  # for the hand to take the weight of an object that starts held
 
 
 @dataclass(frozen=True)
@@ -34,11 +37,13 @@ class SceneSnapshot:
         physics: MuJoCo's integration state.
         joint_targets: last commanded joint positions, radians, shape (7,).
         dynamics: the object's mass and friction.
+        fingers: what the finger drive remembers; None without a hand.
     """
 
     physics: Array
     joint_targets: Array
     dynamics: ObjectDynamics
+    fingers: tuple[bool, float, float, float] | None = None
 
 
 class PandaScene:
@@ -64,12 +69,22 @@ class PandaScene:
         """Joint positions whose tool tip is at the card's home, radians, shape (7,)."""
         self._orientation = np.array(card.home.tool_orientation)
         self._cube_qpos = int(self.model.joint("cube").qposadr[0])
-        self._arm = slice(int(self.model.joint(ARM_JOINTS[0]).qposadr[0]), None)
-        self._arm = slice(self._arm.start, self._arm.start + 7)
+        arm = int(self.model.joint(ARM_JOINTS[0]).qposadr[0])
+        self._arm = slice(arm, arm + 7)
+        cube = int(self.model.joint("cube").dofadr[0])
+        self._cube_dofs = slice(cube, cube + 6)
         self._tip = int(self.model.site("tool_tip").id)
         self._goal = int(self.model.body("goal").mocapid[0])
         self._cube_body = int(self.model.body("cube").id)
         self._cube_pair = int(self.model.pair("cube_table").id)
+        self._drive: FingerDrive | None = None
+        self._fingers = slice(0, 0)
+        if card.tool.hand is not None:
+            self._drive = FingerDrive(card.tool.hand, card.physics.timestep)
+            start = int(self.model.joint(FINGER_JOINTS[0]).qposadr[0])
+            self._fingers = slice(start, start + 2)
+            self._pads = [int(self.model.geom(name).id) for name in PADS]
+            self._cube_geom = int(self.model.geom("cube").id)
         self._unit_inertia = (
             self.model.body_inertia[self._cube_body] / self.model.body_mass[self._cube_body]
         )
@@ -121,6 +136,35 @@ class PandaScene:
         return self.data.mocap_pos[self._goal].copy()
 
     @property
+    def finger_positions(self) -> Array:
+        """Both fingers, metres from closed, shape (2,); empty without a hand."""
+        return self.data.qpos[self._fingers].copy()
+
+    @property
+    def finger_width(self) -> float:
+        """Distance between the finger pads, metres; 0 without a hand."""
+        return float(self.data.qpos[self._fingers].sum())
+
+    @property
+    def gripper_closed(self) -> bool:
+        """Whether the last gripper command was to close."""
+        return self._drive is not None and self._drive.closed
+
+    @property
+    def gripper_busy(self) -> float:
+        """Share of the last gripper command's time that is left, in [0, 1]."""
+        return 0.0 if self._drive is None else self._drive.busy
+
+    @property
+    def grasped(self) -> bool:
+        """Whether both finger pads touch the object while the gripper is to close."""
+        if self._drive is None or not self._drive.closed:
+            return False
+        pairs = self.data.contact.geom
+        on_cube = pairs[(pairs == self._cube_geom).any(axis=1)]
+        return all((on_cube == pad).any() for pad in self._pads)
+
+    @property
     def dynamics(self) -> ObjectDynamics:
         """Mass and friction of the cube in this episode."""
         return self._dynamics
@@ -141,6 +185,40 @@ class PandaScene:
         self.place(layout)
         self._go_home()
 
+    def place_tool(self, tool_position: ArrayLike, *, holding: bool = False) -> None:
+        """Puts the arm at rest with its tool tip somewhere, as only a simulated arm can be put.
+
+        Args:
+            tool_position: of the tool tip, metres, base frame, shape (3,).
+            holding: whether the hand has closed around the object, which must lie between the
+                fingers; some substeps are simulated until it has taken the weight.
+
+        Raises:
+            KinematicsError: the position cannot be reached.
+            ValueError: `holding` without a hand.
+        """
+        position = tuple(np.asarray(tool_position, dtype=np.float64).tolist())
+        joints = self._ik.solve_exactly(self.home_joints, position, self._orientation)
+        self._set_arm(joints)
+        if holding:
+            if self._drive is None:
+                raise ValueError(f"the tool of {self.card.task!r} is a peg; it holds nothing")
+            size = self.card.object.size
+            self.data.qpos[self._fingers] = size / 2
+            self._drive.reset(size, closed=True)
+            self._simulate(joints, _SETTLE_SUBSTEPS)
+            mujoco.mj_kinematics(self.model, self.data)
+
+    def command_gripper(self, *, close: bool, width: float | None = None) -> None:
+        """Starts a gripper command; see `FingerDrive.command`.
+
+        Raises:
+            ValueError: the tool is no hand.
+        """
+        if self._drive is None:
+            raise ValueError(f"the tool of {self.card.task!r} is a peg; it takes no commands")
+        self._drive.command(close=close, width=width)
+
     def place(self, layout: Layout) -> None:
         """Places object (at rest) and goal without touching the arm."""
         start = self._cube_qpos
@@ -149,7 +227,7 @@ class PandaScene:
             *(np.cos(layout.object_yaw / 2), 0.0),
             *(0.0, np.sin(layout.object_yaw / 2)),
         )
-        self.data.qvel[7:13] = 0.0
+        self.data.qvel[self._cube_dofs] = 0.0
         self.data.mocap_pos[self._goal] = layout.goal_position
         self._update_poses()
 
@@ -164,16 +242,14 @@ class PandaScene:
         """
         start = self._joint_targets
         goal = self._ik.solve(start, tool_target, self._orientation)
-        model, data, step = self.model, self.data, (goal - start) / self._ramp_substeps
+        step = (goal - start) / self._ramp_substeps
         control = start.copy()
         for _ in range(self._ramp_substeps):
             control += step
-            data.ctrl[:] = control
-            mujoco.mj_step(model, data)
+            self._simulate(control, 1)
         self._joint_targets = goal
-        data.ctrl[:] = goal
-        mujoco.mj_step(model, data, nstep=self._substeps - self._ramp_substeps)
-        mujoco.mj_kinematics(model, data)
+        self._simulate(goal, self._substeps - self._ramp_substeps)
+        mujoco.mj_kinematics(self.model, self.data)
 
     def step_joint_targets(self, joint_targets: ArrayLike, substeps: int = 1) -> None:
         """Holds joint targets for some substeps; for controllers that run faster than the policy.
@@ -183,20 +259,33 @@ class PandaScene:
             substeps: how many simulation substeps.
         """
         self._joint_targets = np.array(joint_targets, dtype=np.float64)
-        self.data.ctrl[:] = self._joint_targets
-        mujoco.mj_step(self.model, self.data, nstep=substeps)
+        self._simulate(self._joint_targets, substeps)
         mujoco.mj_kinematics(self.model, self.data)
+
+    def _simulate(self, joint_targets: Array, substeps: int) -> None:
+        """Holds joint targets for some substeps while the fingers follow their drive."""
+        data = self.data
+        data.ctrl[:7] = joint_targets
+        if self._drive is None:
+            mujoco.mj_step(self.model, data, nstep=substeps)
+            return
+        for _ in range(substeps):
+            data.ctrl[7:] = self._drive.advance(data.qpos[self._fingers])
+            mujoco.mj_step(self.model, data)
 
     def get_state(self) -> Array:
         """The simulator state that rendering needs, shape (SIM_STATE_SIZE,), float64."""
         state = np.empty(SIM_STATE_SIZE)
         state[:7] = self.data.qpos[self._arm]
         state[7:14] = self.data.qpos[self._cube_qpos : self._cube_qpos + 7]
-        state[14:] = self.data.mocap_pos[self._goal, :2]
+        state[14:16] = self.data.mocap_pos[self._goal, :2]
+        state[16:] = self.data.qpos[self._fingers] if self._drive is not None else 0.0
         return state
 
     def set_state(self, state: ArrayLike) -> None:
         """Restores `get_state`'s configuration at rest; velocities become zero.
+
+        A hand whose fingers are not fully open counts as closed.
 
         Raises:
             ValueError: not SIM_STATE_SIZE finite numbers.
@@ -206,20 +295,23 @@ class PandaScene:
             raise ValueError(
                 f"a simulator state has {SIM_STATE_SIZE} finite numbers, found {values.tolist()}"
             )
-        self.data.qpos[self._arm] = values[:7]
         self.data.qpos[self._cube_qpos : self._cube_qpos + 7] = values[7:14]
         self.data.qvel[:] = 0.0
-        self.data.mocap_pos[self._goal, :2] = values[14:]
-        self._joint_targets = values[:7].copy()
-        self.data.ctrl[:] = self._joint_targets
-        self._update_poses()
+        self.data.mocap_pos[self._goal, :2] = values[14:16]
+        self._set_arm(values[:7])
+        if self._drive is not None:
+            self.data.qpos[self._fingers] = values[16:]
+            width = float(values[16:].sum())
+            self._drive.reset(width, closed=width < 0.9 * self._drive.spec.open_width)
+            self._update_poses()
 
     def snapshot(self) -> SceneSnapshot:
         """Everything needed to continue exactly from here; `restore` is its inverse."""
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.model, kind))
         mujoco.mj_getState(self.model, self.data, physics, kind)
-        return SceneSnapshot(physics, self._joint_targets.copy(), self._dynamics)
+        fingers = None if self._drive is None else self._drive.memory()
+        return SceneSnapshot(physics, self._joint_targets.copy(), self._dynamics, fingers)
 
     def restore(self, snapshot: SceneSnapshot) -> None:
         """Continues from a snapshot of a scene with the same card."""
@@ -228,13 +320,23 @@ class PandaScene:
             self.model, self.data, snapshot.physics, mujoco.mjtState.mjSTATE_INTEGRATION
         )
         self._joint_targets = snapshot.joint_targets.copy()
+        if self._drive is not None and snapshot.fingers is not None:
+            self._drive.recall(snapshot.fingers)
         self._update_poses()
 
     def _go_home(self) -> None:
-        self.data.qpos[self._arm] = self.home_joints
+        self._set_arm(self.home_joints)
+
+    def _set_arm(self, joints: Array) -> None:
+        """Puts the arm somewhere at rest, the hand open."""
+        self.data.qpos[self._arm] = joints
         self.data.qvel[:7] = 0.0
-        self._joint_targets = self.home_joints.copy()
-        self.data.ctrl[:] = self.home_joints
+        self._joint_targets = joints.copy()
+        self.data.ctrl[:7] = joints
+        if self._drive is not None:
+            self._drive.reset(self._drive.spec.open_width, closed=False)
+            self.data.qpos[self._fingers] = self._drive.spec.open_width / 2
+            self.data.ctrl[7:] = self._drive.spec.open_width / 2
         self._update_poses()
 
     def _update_poses(self) -> None:

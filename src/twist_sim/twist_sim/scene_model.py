@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from twist_sim.camera_geometry import matrix_from_quaternion, quaternion_from_matrix
+from twist_sim.hand import PADS, add_hand
 from twist_sim.panda import ARM_JOINTS, add_arm, panda_chain
-from twist_sim.task_card import TaskCard
+from twist_sim.task_card import Peg, TaskCard
 
 _DISC_THICKNESS = 0.0005
+_GRASP_IMPRATIO = 10.0
 _TORSIONAL_FRICTION, _ROLLING_FRICTION = 0.005, 0.0001
 
 
@@ -17,8 +20,10 @@ def build_spec(card: TaskCard) -> mujoco.MjSpec:
     """The scene as an editable specification, e.g. for adding materials before compiling.
 
     Named geoms: ``floor``, ``table``, ``goal``, ``cube``, ``peg``, ``robot_link0`` to
-    ``robot_link7``, ``robot_mount``, and the invisible ``table_surface``. Only peg, cube and table
-    surface touch, by explicit pairs. Camera ``workspace``; light ``key_light``; site ``tool_tip``.
+    ``robot_link7``, the invisible ``table_surface``, and ``robot_mount`` and ``peg``, or those of
+    the hand (`twist_sim.hand`). Only tool, cube and table surface touch, by explicit pairs. Body
+    ``goal`` has no geom where the task has no goal. Camera ``workspace``; light ``key_light``;
+    site ``tool_tip``.
 
     Raises:
         RobotDataError: the Panda's meshes are missing.
@@ -29,10 +34,14 @@ def build_spec(card: TaskCard) -> mujoco.MjSpec:
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     _add_surroundings(spec, card)
     flange = add_arm(spec, visuals=True)
-    _add_tool(flange, card)
+    flange.add_site(name="tool_tip", pos=card.tool.offset, size=(0.002, 0, 0), group=4)
+    _add_actuators(spec, card)
+    if card.tool.peg is not None:
+        _add_peg(flange, card.tool.peg, np.array(card.tool.offset))
+    else:
+        add_hand(spec, flange)
     _add_object_and_goal(spec, card)
     _add_contacts(spec, card)
-    _add_actuators(spec, card)
     _add_camera(spec, card)
     return spec
 
@@ -82,27 +91,25 @@ def _add_surroundings(spec: mujoco.MjSpec, card: TaskCard) -> None:
     )
 
 
-def _add_tool(flange: mujoco.MjsBody, card: TaskCard) -> None:
-    tool, offset = card.tool, np.array(card.tool.offset)
+def _add_peg(flange: mujoco.MjsBody, peg: Peg, offset: NDArray[np.float64]) -> None:
     _visual_geom(
         flange,
         "robot_mount",
         mujoco.mjtGeom.mjGEOM_CYLINDER,
-        fromto=(0, 0, 0, *offset / offset[2] * tool.mount_length),
-        size=(tool.mount_radius, 0, 0),
+        fromto=(0, 0, 0, *offset / offset[2] * peg.mount_length),
+        size=(peg.mount_radius, 0, 0),
         rgba=(0.3, 0.3, 0.3, 1),
     )
     # A capsule ends a radius beyond its segment: the tip is exactly at the offset.
-    end = offset - np.array([0.0, 0.0, tool.radius])
+    end = offset - np.array([0.0, 0.0, peg.radius])
     _visual_geom(
         flange,
         "peg",
         mujoco.mjtGeom.mjGEOM_CAPSULE,
-        fromto=(*offset / offset[2] * tool.mount_length, *end),
-        size=(tool.radius, 0, 0),
+        fromto=(*offset / offset[2] * peg.mount_length, *end),
+        size=(peg.radius, 0, 0),
         rgba=(0.15, 0.15, 0.15, 1),
     )
-    flange.add_site(name="tool_tip", pos=tool.offset, size=(0.002, 0, 0), group=4)
 
 
 def _add_object_and_goal(spec: mujoco.MjSpec, card: TaskCard) -> None:
@@ -119,6 +126,8 @@ def _add_object_and_goal(spec: mujoco.MjSpec, card: TaskCard) -> None:
         rgba=(0.9, 0.75, 0.1, 1),
     )
     goal = spec.worldbody.add_body(name="goal", pos=(0.5, -0.1, 0), mocap=True)
+    if card.goal is None:
+        return
     _visual_geom(
         goal,
         "goal",
@@ -130,17 +139,22 @@ def _add_object_and_goal(spec: mujoco.MjSpec, card: TaskCard) -> None:
 
 
 def _add_contacts(spec: mujoco.MjSpec, card: TaskCard) -> None:
-    sliding = sum(card.object.friction) / 2
-    for name, first, second, friction in (
-        ("cube_table", "table_surface", "cube", sliding),
-        ("cube_peg", "peg", "cube", card.physics.peg_friction),
-        ("peg_table", "table_surface", "peg", card.physics.peg_friction),
-    ):
+    sliding, tool = sum(card.object.friction) / 2, card.physics.tool_friction
+    touching = ("peg",) if card.tool.hand is None else PADS
+    pairs = [("cube_table", "table_surface", "cube", sliding)]
+    for part in touching:
+        pairs.append((f"cube_{part}", part, "cube", tool))
+        pairs.append((f"{part}_table", "table_surface", part, tool))
+    if card.tool.hand is not None:
+        # Without these, soft contacts let a held object creep out of the hand within seconds.
+        spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+        spec.option.impratio = _GRASP_IMPRATIO
+    for name, first, second, friction in pairs:
         spec.add_pair(
             name=name,
             geomname1=first,
             geomname2=second,
-            condim=3,
+            condim=4 if first in PADS else 3,
             friction=(
                 *(friction, friction, _TORSIONAL_FRICTION),
                 *(_ROLLING_FRICTION, _ROLLING_FRICTION),

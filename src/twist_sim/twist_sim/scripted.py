@@ -1,4 +1,4 @@
-"""A scripted pusher: demonstrations from privileged state, and a check that a task is solvable."""
+"""Scripted behaviour: demonstrations from privileged state, and a check that tasks are solvable."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twist_sim.task_card import TaskCard
+from twist_sim.typed_yaml import TaskCardError
 
 _CLEARANCE = 0.025  # metres between the peg's surface and the cube's corner when going around
 _STOP = 0.008  # metres of cube-goal distance at which pushing ends
@@ -26,11 +27,15 @@ class ScriptedPusher:
 
     Raises:
         ContractError: the task's state lacks one of the fields.
+        ValueError: the task's tool is no peg, or the noise is negative.
     """
 
     def __init__(self, card: TaskCard, noise: float = 0.0, seed: int = 0) -> None:
         if not noise >= 0.0:
             raise ValueError(f"noise must not be negative, found {noise}")
+        if card.tool.peg is None:
+            raise ValueError(f"a pusher needs a peg; the tool of {card.task!r} is a hand")
+        radius = card.tool.peg.radius
         contract = card.contract(observes_ee_position=False)
         self._tip = contract.state_slice("ee_position")
         self._object = contract.state_slice("object_position")
@@ -39,8 +44,8 @@ class ScriptedPusher:
         half = card.object.size / 2
         self._push_height = half
         self._travel_height = min(2 * half + 0.03, card.workspace.upper[2])
-        self._touch = half + card.tool.radius
-        self._clear = half * math.sqrt(2) + card.tool.radius + _CLEARANCE
+        self._touch = half + radius
+        self._clear = half * math.sqrt(2) + radius + _CLEARANCE
         self._noise = noise
         self._generator = np.random.default_rng(seed)
 
@@ -97,3 +102,75 @@ class ScriptedPusher:
             planar = offset * 0.3 if away > self._clear else relative * 0.0
             return np.array([*planar, self._travel_height - tip[2]])
         return np.array([*offset, self._travel_height - tip[2]])
+
+
+class ScriptedLifter:
+    """Opens above the cube, goes down, closes, and goes up once the gripper has had its time.
+
+    Stateless: each action follows from the observation alone.
+
+    Args:
+        card: a task with a hand, whose state has ``ee_position``, ``object_from_ee``,
+            ``object_clearance``, ``gripper_command`` and ``gripper_busy``.
+
+    Raises:
+        ContractError: the task's state lacks one of the fields.
+        ValueError: the task's tool is no hand.
+    """
+
+    def __init__(self, card: TaskCard) -> None:
+        if card.tool.hand is None:
+            raise ValueError(f"a lifter needs a hand; the tool of {card.task!r} is a peg")
+        contract = card.contract(observes_ee_position=False)
+        self._tip = contract.state_slice("ee_position")
+        self._offset = contract.state_slice("object_from_ee")
+        self._clearance = contract.state_slice("object_clearance").start
+        self._command = contract.state_slice("gripper_command").start
+        self._busy = contract.state_slice("gripper_busy").start
+        self._bound = card.action.bound
+        self._over = 2.0 * card.object.size
+        self._height = 0.15
+
+    def act(self, observation: ArrayLike) -> NDArray[np.float32]:
+        """The next action.
+
+        Args:
+            observation: privileged state, SI units, shape (state_size,).
+
+        Returns:
+            Action in [-1, 1], shape (4,).
+        """
+        state = np.asarray(observation, dtype=np.float64)
+        offset = state[self._offset]
+        beside = float(np.linalg.norm(offset[:2]))
+        holds = state[self._command] > 0.0
+        delta = np.zeros(3)
+        if not holds:
+            low_enough = state[self._tip][2] < self._over + 0.02
+            high = beside > 0.01 and (not low_enough or beside > 0.03)
+            delta = offset + np.array([0.0, 0.0, self._over if high else -0.002])
+            if beside > 0.01 and not high:
+                delta[2] = 0.0
+        elif state[self._busy] <= 0.3:
+            delta = np.array([0.0, 0.0, self._height - state[self._clearance]])
+        closes = holds or (beside < 0.01 and abs(float(offset[2])) < 0.008)
+        norm = float(np.linalg.norm(delta))
+        action = np.append(delta / max(norm, self._bound), 1.0 if closes else -1.0)
+        return action.astype(np.float32)
+
+
+_BY_RULES = {"block_push": ScriptedPusher, "block_lift": ScriptedLifter}
+
+
+def scripted_behaviour(card: TaskCard) -> ScriptedPusher | ScriptedLifter:
+    """The scripted behaviour for a card's rules.
+
+    Raises:
+        TaskCardError: nothing is scripted for them; such a task is learned from nothing.
+    """
+    if card.rules not in _BY_RULES:
+        raise TaskCardError(
+            f"{card.source}: nothing is scripted for the rules {card.rules!r}; train without "
+            "(teacher.scripted_episodes=0)"
+        )
+    return _BY_RULES[card.rules](card)

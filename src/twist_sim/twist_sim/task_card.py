@@ -19,6 +19,7 @@ import yaml
 from twist_policy.contract import (
     CameraModel,
     ContractError,
+    GripperSpec,
     ImageSpec,
     PolicyContract,
     Quaternion,
@@ -100,10 +101,9 @@ class Home:
 
 
 @dataclass(frozen=True)
-class Tool:
-    """A peg on a mount: tip in the ``panda_link8`` frame and sizes, metres."""
+class Peg:
+    """A peg on a mount in place of the hand; sizes in metres."""
 
-    offset: Vector3
     radius: float
     mount_radius: float
     mount_length: float
@@ -112,10 +112,46 @@ class Tool:
         _require_positive(
             radius=self.radius, mount_radius=self.mount_radius, mount_length=self.mount_length
         )
+
+
+@dataclass(frozen=True)
+class Hand:
+    """The Panda's hand with its two fingers.
+
+    Attributes:
+        gripper: the gripper commands that a policy may give, as the contract states them.
+        latency: seconds between a gripper command and the fingers' first motion.
+    """
+
+    gripper: GripperSpec
+    latency: float
+
+    def __post_init__(self) -> None:
         _require(
-            self.offset[2] > self.mount_length + 2 * self.radius,
-            f"the tip at offset z {self.offset[2]} must lie beyond the mount ({self.mount_length})",
+            0.0 <= self.latency < self.gripper.command_time,
+            f"latency must be in [0, gripper.command_time), found {self.latency}",
         )
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What the flange carries: a peg or the hand; the tip in the ``panda_link8`` frame, metres."""
+
+    offset: Vector3
+    peg: Peg | None = None
+    hand: Hand | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.peg is None) != (self.hand is None),
+            "a tool is either a peg or a hand; give exactly one of the keys peg and hand",
+        )
+        if self.peg is not None:
+            _require(
+                self.offset[2] > self.peg.mount_length + 2 * self.peg.radius,
+                f"the tip at offset z {self.offset[2]} must lie beyond the mount "
+                f"({self.peg.mount_length})",
+            )
 
 
 @dataclass(frozen=True)
@@ -129,7 +165,7 @@ class Physics:
     ik_damping: float
     ik_iterations: int
     ik_home_pull: float
-    peg_friction: float
+    tool_friction: float
 
     def __post_init__(self) -> None:
         _require_positive(
@@ -138,7 +174,7 @@ class Physics:
             damping_ratio=self.damping_ratio,
             ik_damping=self.ik_damping,
             ik_iterations=self.ik_iterations,
-            peg_friction=self.peg_friction,
+            tool_friction=self.tool_friction,
         )
         _require(0 < self.ramp <= 1, f"ramp must be in (0, 1], found {self.ramp}")
         _require(
@@ -189,20 +225,60 @@ class GoalModel:
 
 @dataclass(frozen=True)
 class LayoutRegions:
-    """Where episodes start: corners (x, y) of the sampling regions, metres; yaw, radians."""
+    """Where episodes start: corners (x, y) of the sampling regions, metres; yaw, radians.
+
+    The goal's region and the start distance are left out where a task has no goal on the table.
+    """
 
     object_lower: Vector2
     object_upper: Vector2
-    goal_lower: Vector2
-    goal_upper: Vector2
-    distance: Range
     yaw: Range
+    goal_lower: Vector2 | None = None
+    goal_upper: Vector2 | None = None
+    distance: Range | None = None
 
     def __post_init__(self) -> None:
         _require_box("object", self.object_lower, self.object_upper)
-        _require_box("goal", self.goal_lower, self.goal_upper)
-        _require_range("distance", self.distance, above=0.0)
+        given = [self.goal_lower is None, self.goal_upper is None, self.distance is None]
+        _require(
+            all(given) or not any(given),
+            "goal_lower, goal_upper and distance are given together or not at all",
+        )
+        if self.goal_lower is not None and self.goal_upper is not None:
+            _require_box("goal", self.goal_lower, self.goal_upper)
+        if self.distance is not None:
+            _require_range("distance", self.distance, above=0.0)
         _require(self.yaw[0] <= self.yaw[1], f"yaw must be [lowest, highest], found {self.yaw}")
+
+
+@dataclass(frozen=True)
+class PracticeStart:
+    """A start of an episode that makes the task's end easier to find; for training only.
+
+    Attributes:
+        name: what it shows.
+        weight: how often it is drawn, relative to the other ones.
+        tool_lower: smallest tool tip minus object centre (x, y, z), metres; x points from the
+            object to the goal, or along the base's x where there is no goal, and z is up.
+        tool_upper: the largest.
+        distance: between object and goal centres at the start; None keeps the layout's.
+        held_height: range of the object's height when it starts held by the hand; None: it lies
+            on the table.
+    """
+
+    name: str
+    weight: float
+    tool_lower: Vector3
+    tool_upper: Vector3
+    distance: Range | None = None
+    held_height: Range | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(weight=self.weight)
+        _require_box("tool", self.tool_lower, self.tool_upper)
+        for name, value in (("distance", self.distance), ("held_height", self.held_height)):
+            if value is not None:
+                _require_range(name, value, above=0.0)
 
 
 @dataclass(frozen=True)
@@ -257,12 +333,13 @@ class TaskCard:
     physics: Physics
     table: Table
     object: ObjectModel
-    goal: GoalModel
     layout: LayoutRegions
     camera: Camera
     image: ImageSpec
     rule_parameters: Mapping[str, Any] = field(hash=False)
     randomisation: Mapping[str, Any] = field(hash=False)
+    goal: GoalModel | None = None
+    practice: tuple[PracticeStart, ...] = ()
     source: Path = field(init=False, compare=False, default=Path())
 
     def __post_init__(self) -> None:
@@ -273,9 +350,24 @@ class TaskCard:
             f"control_period {self.control_period} must be a multiple of physics.timestep "
             f"{self.physics.timestep}",
         )
+        _require(
+            (self.goal is None) == (self.layout.goal_lower is None),
+            "goal and layout.goal_lower, goal_upper, distance are given together or not at all",
+        )
+        for start in self.practice:
+            _require(
+                self.goal is not None or start.distance is None,
+                f"practice {start.name!r} has a distance, but the task has no goal",
+            )
+            _require(
+                self.tool.hand is not None or start.held_height is None,
+                f"practice {start.name!r} holds the object, but the tool is no hand",
+            )
         for kind in ("object", "goal"):
             lower = getattr(self.layout, f"{kind}_lower")
             upper = getattr(self.layout, f"{kind}_upper")
+            if lower is None:
+                continue
             _require(
                 all(
                     self.workspace.lower[axis] <= lower[axis]
@@ -312,7 +404,7 @@ class TaskCard:
             task=self.task,
             base_frame=self.base_frame,
             control_period=self.control_period,
-            action_size=3,
+            action_size=3 if self.tool.hand is None else 4,
             action_bound=self.action.bound,
             leash=self.action.leash,
             workspace=self.workspace,
@@ -324,6 +416,7 @@ class TaskCard:
             image=self.image,
             observes_ee_position=observes_ee_position,
             state=self.task_rules.fields,
+            gripper=None if self.tool.hand is None else self.tool.hand.gripper,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -18,8 +19,8 @@ class TaskCardError(ValueError):
 def parse(cls: type[T], data: Any, *, source: str, path: str = "") -> T:
     """Builds the dataclass `cls` from plain data.
 
-    Fields may be dataclasses, ``float``, ``int``, ``bool``, ``str``, tuples of them, or
-    ``Mapping[str, Any]`` (taken as it is). A ``ValueError`` from a dataclass's own
+    Fields may be dataclasses, ``float``, ``int``, ``bool``, ``str``, tuples of them, one of these
+    or None, or ``Mapping[str, Any]`` (taken as it is). A ``ValueError`` from a dataclass's own
     ``__post_init__`` is reported with the key path.
 
     Args:
@@ -43,6 +44,9 @@ def _build(hint: Any, data: Any, source: str, path: str) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build_dataclass(hint, data, source, path)
+    if origin in (typing.Union, types.UnionType):
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not types.NoneType)
+        return None if data is None else _build(hint, data, source, path)
     if origin is tuple:
         if not isinstance(data, list):
             raise _error(source, path, f"expected a list, found {data!r}")

@@ -48,9 +48,14 @@ class TeacherConfig:
     """Environment steps in all, demonstrations and random episodes included."""
     pretrain_steps: int = 1200
     """Gradient steps before the first action; the last third trains the behaviour, too."""
-    scripted_episodes: int = 160
+    scripted_episodes: int = 0
     """Noisy scripted demonstrations that start the replay; 0 learns from nothing."""
-    random_episodes: int = 24
+    random_episodes: int = 160
+    """Episodes of smooth random actions that start the replay."""
+    practice: float = 0.8
+    """Share of training episodes that begin at one of the task card's practice starts; it falls
+    linearly to `final_practice` over the first half of training."""
+    final_practice: float = 0.2
     exploration_noise: float = 0.3
     """Largest standard deviation of the smooth noise on the actions of training episodes; each
     episode draws its own."""
@@ -86,7 +91,9 @@ class CollectionConfig:
     action_noise: float = 0.3
     """Largest standard deviation of the temporally smooth noise added to the teacher's actions."""
     random_fraction: float = 0.05
-    """Share of episodes with the noisy scripted behaviour instead of the teacher's."""
+    """Share of episodes with smooth random actions instead of the teacher's."""
+    practice: float = 0.3
+    """Share of episodes that begin at one of the task card's practice starts."""
     environments: int = 50
     looks: int = 1
     """Appearances rendered per state."""
@@ -232,7 +239,6 @@ PRESETS: dict[str, TrainingConfig] = {
             head_width=400,
             head_layers=4,
             environment_steps=500_000,
-            scripted_episodes=0,
             imagination_starts=800,
             model_lr=3e-4,
             actor_lr=8e-5,

@@ -60,6 +60,7 @@ def run_episodes(
     seed: int,
     trials: NDArray[np.int64],
     steps: int,
+    practice: NDArray[np.bool_] | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> Episodes:
     """Runs one episode in each of the first N environments.
@@ -70,15 +71,18 @@ def run_episodes(
         seed: layouts are drawn from (task, seed, trial).
         trials: one trial number for each environment to use, (N,).
         steps: T, actions per episode.
+        practice: which of the N start at one of the card's practice starts; none when None.
         after_step: called after every step of all environments.
     """
     active = environments[: len(trials)]
     if len(active) < len(trials):
         raise ValueError(f"{len(trials)} trials need as many environments, found {len(active)}")
+    if practice is None:
+        practice = np.zeros(len(active), bool)
     observation = _gather(
         [
-            environment.reset(options={"seed": seed, "trial": int(trial)})
-            for environment, trial in zip(active, trials, strict=True)
+            environment.reset(options={"seed": seed, "trial": int(trial), "practice": bool(eased)})
+            for environment, trial, eased in zip(active, trials, practice, strict=True)
         ]
     )
     policy.reset(trials)

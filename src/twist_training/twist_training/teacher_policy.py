@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from twist_sim.scripted import ScriptedPusher
+from twist_sim.scripted import scripted_behaviour
 from twist_training.algorithms.actor_critic import ActorCritic
 from twist_training.algorithms.world_model import TeacherWorldModel
 from twist_training.modules.distributions import gumbel_like
@@ -77,18 +77,42 @@ class TeacherPolicy:
         return result.astype(np.float32)
 
 
+class RandomPolicy:
+    """Temporally smooth random actions; knows nothing.
+
+    Args:
+        session: the task.
+        generator: source of the actions.
+    """
+
+    def __init__(self, session: Session, generator: np.random.Generator) -> None:
+        self._session, self._generator = session, generator
+
+    def reset(self, trials: NDArray[np.int64]) -> None:
+        """Starts N episodes."""
+        self._action = np.zeros((len(trials), self._session.contract.action_size))
+
+    def act(self, observation: Observation) -> Float:
+        """Actions in [-1, 1], (N, A)."""
+        fresh = self._generator.normal(size=self._action.shape)
+        self._action = 0.8 * self._action + 0.6 * fresh
+        return np.clip(self._action, -1.0, 1.0).astype(np.float32)
+
+
 class ScriptedPolicy:
     """Noisy scripted behaviour.
 
     Args:
         session: the task.
-        noise: each episode draws its standard deviation from [0.2, 1] times this; infinite for
-            random actions.
+        noise: each episode draws its standard deviation from [0.2, 1] times this.
         generator: source of the noise.
+
+    Raises:
+        TaskCardError: nothing is scripted for the task.
     """
 
     def __init__(self, session: Session, noise: float, generator: np.random.Generator) -> None:
-        self._pusher = ScriptedPusher(session.card)
+        self._behaviour = scripted_behaviour(session.card)
         self._session, self._noise, self._generator = session, noise, generator
 
     def reset(self, trials: NDArray[np.int64]) -> None:
@@ -98,10 +122,7 @@ class ScriptedPolicy:
 
     def act(self, observation: Observation) -> Float:
         """Actions in [-1, 1], (N, A)."""
-        shape = self._disturbance.shape
-        if not np.isfinite(self._noise):
-            self._disturbance = 0.8 * self._disturbance + 0.6 * self._generator.normal(size=shape)
-            return np.clip(self._disturbance, -1.0, 1.0).astype(np.float32)
-        self._disturbance = 0.7 * self._disturbance + 0.7 * self._generator.normal(size=shape)
-        action = np.stack([self._pusher.act(state) for state in observation.state])
+        fresh = self._generator.normal(size=self._disturbance.shape)
+        self._disturbance = 0.7 * self._disturbance + 0.7 * fresh
+        action = np.stack([self._behaviour.act(state) for state in observation.state])
         return np.clip(action + self._sigma * self._disturbance, -1.0, 1.0).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twist_policy.contract import StateField
+from twist_sim.tasks.block_lift import BlockLiftRules
 from twist_sim.tasks.block_push import BlockPushRules
 from twist_sim.typed_yaml import TaskCardError
 
@@ -37,6 +39,22 @@ class SceneState(Protocol):
     def goal_position(self) -> NDArray[np.float64]:
         """Goal centre, shape (3,)."""
 
+    @property
+    def finger_width(self) -> float:
+        """Distance between the finger pads, metres; 0 without a hand."""
+
+    @property
+    def grasped(self) -> bool:
+        """Whether the closed hand holds the object."""
+
+    @property
+    def gripper_closed(self) -> bool:
+        """Whether the last gripper command was to close."""
+
+    @property
+    def gripper_busy(self) -> float:
+        """Share of the last gripper command's time that is left, in [0, 1]."""
+
 
 class TaskRules(Protocol):
     """Judges a task from the privileged state alone.
@@ -61,17 +79,30 @@ class TaskRules(Protocol):
         """How far the object is from the goal as the success rule counts it, metres."""
 
 
-_REGISTRY: dict[str, Callable[[TaskCard], TaskRules]] = {"block_push": BlockPushRules}
+_REGISTRY: dict[str, Callable[[TaskCard], TaskRules]] = {
+    "block_lift": BlockLiftRules,
+    "block_push": BlockPushRules,
+}
 
 
 def make_rules(card: TaskCard) -> TaskRules:
-    """The rules that `card` names.
+    """The rules that `card` names: a shipped one's name, or ``module:Class`` of your own.
 
     Raises:
         TaskCardError: no such rules, or they refuse the card's parameters.
     """
-    if card.rules not in _REGISTRY:
+    if card.rules in _REGISTRY:
+        return _REGISTRY[card.rules](card)
+    module, separator, name = card.rules.partition(":")
+    if not separator:
         raise TaskCardError(
-            f"{card.source}: rules: expected one of {sorted(_REGISTRY)}, found {card.rules!r}"
+            f"{card.source}: rules: expected one of {sorted(_REGISTRY)} or module:Class, found "
+            f"{card.rules!r}"
         )
-    return _REGISTRY[card.rules](card)
+    try:
+        own: Callable[[TaskCard], TaskRules] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise TaskCardError(
+            f"{card.source}: rules: cannot import {card.rules!r}: {error}"
+        ) from error
+    return own(card)

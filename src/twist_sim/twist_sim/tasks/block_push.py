@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twist_policy.contract import StateField
+from twist_sim.tasks.orientation import yaw_of
 from twist_sim.typed_yaml import TaskCardError, parse
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class BlockPushRules:
             source=str(card.source),
             path="rule_parameters",
         )
+        if card.layout.distance is None:
+            raise TaskCardError(f"{card.source}: goal: block push needs a goal on the table")
         if card.layout.distance[0] <= self.parameters.success_distance:
             raise TaskCardError(
                 f"{card.source}: layout.distance: the smallest start distance must exceed "
@@ -89,8 +92,7 @@ class BlockPushRules:
         ex, ey, ez = scene.tool_position.tolist()
         cx, cy, cz = scene.object_position.tolist()
         gx, gy, _ = scene.goal_position.tolist()
-        w, x, y, z = scene.object_quaternion.tolist()
-        yaw4 = 4.0 * math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+        yaw4 = 4.0 * yaw_of(scene.object_quaternion)
         distance = math.hypot(gx - cx, gy - cy)
         return np.array(
             [

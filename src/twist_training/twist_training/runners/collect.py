@@ -6,13 +6,13 @@ from twist_training.runners.teacher import REPLAY, teacher_episodes
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes, render_training_images
-from twist_training.teacher_policy import ScriptedPolicy, Teacher, TeacherPolicy
+from twist_training.teacher_policy import RandomPolicy, Teacher, TeacherPolicy
 
 EPISODES = "collected.npz"
 
 
 def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
-    """Episodes of the teacher with smooth action noise, and some of the scripted behaviour.
+    """Episodes of the teacher with smooth action noise, and some of random actions.
 
     Written to ``collected.npz``; read from there when it exists.
     """
@@ -21,7 +21,7 @@ def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
         return Episodes.load(path)
     config = session.config.collection
     generator = session.seed("collect")
-    scripted = round(config.episodes * config.random_fraction)
+    random = round(config.episodes * config.random_fraction)
     seed = session.layout_seed("collect")
     parts = [
         teacher_episodes(
@@ -30,21 +30,23 @@ def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
                 teacher, session, explore=True, noise=config.action_noise, generator=generator
             ),
             seed=seed,
-            episodes=config.episodes - scripted,
+            episodes=config.episodes - random,
             steps=config.episode_steps,
+            practice=config.practice,
             description="collect: noisy teacher",
         )
     ]
-    if scripted:
+    if random:
         parts.append(
             teacher_episodes(
                 session,
-                ScriptedPolicy(session, 0.7, generator),
+                RandomPolicy(session, generator),
                 seed=seed,
-                episodes=scripted,
+                episodes=random,
                 steps=config.episode_steps,
                 first=config.episodes,
-                description="collect: noisy scripted pusher",
+                practice=config.practice,
+                description="collect: random actions",
             )
         )
     episodes = Episodes.concatenate(parts)

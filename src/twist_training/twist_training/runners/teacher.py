@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
-from twist_training.rollout import make_environments, run_episodes
+from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.storage.episodes import Episodes, Replay
-from twist_training.teacher_policy import ScriptedPolicy, Teacher, TeacherPolicy
+from twist_training.teacher_policy import RandomPolicy, ScriptedPolicy, Teacher, TeacherPolicy
 
 CHECKPOINT = "teacher.pt"
 REPLAY = "teacher_replay.npz"
@@ -154,6 +155,7 @@ def train_teacher(session: Session) -> Teacher:
                 seed=session.layout_seed("teacher"),
                 trials=trials,
                 steps=config.episode_steps,
+                practice=_practice(session, progress.rounds / rounds, len(trials), generator),
                 after_step=learn,
             )
             replay.add(episodes)
@@ -213,11 +215,12 @@ def _seed_replay(
     session: Session, replay: Replay, environments: list[Any], generator: np.random.Generator
 ) -> None:
     config = session.config.teacher
-    for count, noise in (
-        (config.scripted_episodes, 0.8),
-        (config.random_episodes, float("inf")),
-    ):
-        policy = ScriptedPolicy(session, noise, generator)
+    kinds: list[tuple[int, BatchPolicy]] = [
+        (config.random_episodes, RandomPolicy(session, generator))
+    ]
+    if config.scripted_episodes:
+        kinds.append((config.scripted_episodes, ScriptedPolicy(session, 0.8, generator)))
+    for count, policy in kinds:
         while count > 0:
             trials = len(replay) + np.arange(min(count, len(environments)))
             replay.add(
@@ -227,9 +230,21 @@ def _seed_replay(
                     seed=session.layout_seed("teacher"),
                     trials=trials,
                     steps=config.episode_steps,
+                    practice=_practice(session, 0.0, len(trials), generator),
                 )
             )
             count -= len(trials)
+
+
+def _practice(
+    session: Session, fraction: float, count: int, generator: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which of `count` episodes start at a practice start, after a fraction of the training."""
+    config = session.config.teacher
+    if not session.card.practice:
+        return np.zeros(count, bool)
+    share = config.practice + (config.final_practice - config.practice) * min(1.0, 2 * fraction)
+    return generator.random(count) < share
 
 
 def _batch(session: Session, replay: Replay, generator: np.random.Generator) -> Batch:
@@ -240,22 +255,37 @@ def _batch(session: Session, replay: Replay, generator: np.random.Generator) -> 
 
 def teacher_episodes(
     session: Session,
-    policy: TeacherPolicy | ScriptedPolicy,
+    policy: BatchPolicy,
     *,
     seed: int,
     episodes: int,
     steps: int,
     first: int = 0,
+    practice: float = 0.0,
     description: str | None = None,
 ) -> Episodes:
-    """`episodes` episodes in blocks of side-by-side environments."""
+    """`episodes` episodes in blocks of side-by-side environments.
+
+    The share `practice` of them begins at one of the task card's practice starts.
+    """
+    chosen = np.random.default_rng(seed).random(first + episodes) < practice
+    chosen &= bool(session.card.practice)
     block = min(episodes, session.config.collection.environments)
     environments = make_environments(session.card, block, steps)
     parts = []
     with tqdm(total=episodes, desc=description, unit="episode", disable=description is None) as bar:
         for start in range(0, episodes, block):
             trials = first + np.arange(start, min(start + block, episodes))
-            parts.append(run_episodes(environments, policy, seed=seed, trials=trials, steps=steps))
+            parts.append(
+                run_episodes(
+                    environments,
+                    policy,
+                    seed=seed,
+                    trials=trials,
+                    steps=steps,
+                    practice=chosen[trials],
+                )
+            )
             bar.update(len(trials))
     return Episodes.concatenate(parts)
 
