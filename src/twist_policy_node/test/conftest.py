@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from twist_policy.contract import CameraModel, ImageSpec, PolicyContract, StateField, Workspace
+from twist_policy.contract import (
+    CameraModel,
+    GripperSpec,
+    ImageSpec,
+    PolicyContract,
+    StateField,
+    Workspace,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))  # for policy_node_stand
 
@@ -45,6 +52,21 @@ def example_contract(**changes: object) -> PolicyContract:
 @pytest.fixture
 def contract() -> PolicyContract:
     return example_contract()
+
+
+@pytest.fixture(scope="session")
+def gripper_contract() -> PolicyContract:
+    """The example contract of a task with a gripper, whose commands take 0.3 s."""
+    gripper = GripperSpec(
+        open_width=0.08,
+        speed=0.1,
+        force=40.0,
+        epsilon_inner=0.01,
+        epsilon_outer=0.012,
+        grasp_width=0.04,
+        command_time=0.3,
+    )
+    return example_contract(task="block_lift", action_size=4, gripper=gripper)
 
 
 @pytest.fixture(scope="session")

@@ -112,3 +112,34 @@ def test_a_camera_that_goes_away_while_arming_prevents_the_start(servo: FakeServ
     fault = sequence.poll(5.5, ["the newest camera frame is old"], 5.4)
     assert fault is not None
     assert fault.code == "not_ready"
+
+
+def test_the_gripper_is_open_before_servo_is_let_go(servo: FakeServo) -> None:
+    opening = FakeCall("open")
+    sequence = Arming(
+        servo, 0.0, input_timeout=5.0, status_timeout=2.0, open_gripper=lambda now: opening
+    )
+    sequence.poll(0.0, ["action /franka_gripper/move is not there"], None)
+    assert sequence.step is ArmingStep.INPUTS
+    sequence.poll(0.1, [], None)
+    sequence.poll(2.0, [], None)
+    assert sequence.step is ArmingStep.GRIPPER
+    assert servo.asked() == []
+    assert not sequence.servo_asked
+    opening.state = CallState.DONE
+    sequence.poll(2.1, [], None)
+    assert servo.asked() == ["switch"]
+    assert sequence.servo_asked
+
+
+def test_a_gripper_that_does_not_open_ends_arming_with_its_reason(servo: FakeServo) -> None:
+    opening = FakeCall("open")
+    opening.state, opening.message = CallState.FAILED, "the gripper did not open: no connection"
+    sequence = Arming(
+        servo, 0.0, input_timeout=5.0, status_timeout=2.0, open_gripper=lambda now: opening
+    )
+    fault = sequence.poll(0.1, [], None)
+    assert fault is not None
+    assert fault.code == "gripper_refused"
+    assert "no connection" in fault.cause
+    assert servo.asked() == []

@@ -20,6 +20,7 @@ from twist_policy_node.commands import (
     TwistCommand,
 )
 from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
+from twist_policy_node.gripper import Fingers, Goal, GripperControl, GripperLimits
 from twist_policy_node.watchdogs import Fault, WatchdogLimits
 
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])
@@ -47,6 +48,7 @@ class FakePolicy:
         self.duration = 0.01
         self.error: Exception | None = None
         self.committed: list[np.ndarray] = []
+        self.gripper_states: list[float | None] = []
         self.seen: list[np.ndarray] = []
 
     def reset(self) -> None:
@@ -59,8 +61,9 @@ class FakePolicy:
             raise self.error
         return Output(self.action, self.surprise)
 
-    def commit(self, executed_delta: object) -> None:
+    def commit(self, executed_delta: object, gripper_state: float | None = None) -> None:
         self.committed.append(np.asarray(executed_delta))
+        self.gripper_states.append(gripper_state)
 
 
 class World:
@@ -88,6 +91,7 @@ class World:
             clock=lambda: self.now,
             speed=speed,
             dry_run=dry_run,
+            gripper=None if contract.gripper is None else self.gripper(contract, dry_run),
         )
         self.rng = np.random.default_rng(0)
         self.tip = np.array(contract.home)
@@ -98,6 +102,21 @@ class World:
         self.status = 0
         self.decisions: list[Decision] = []
         self.commands: list[tuple[float, Command]] = []
+
+    def gripper(self, contract: PolicyContract, dry_run: bool) -> GripperControl:
+        """A gripper whose fingers are heard of always; a command is over when `goals` are told."""
+        self.fingers_heard: float | None = None
+        return GripperControl(
+            contract,
+            GripperLimits(),
+            lambda: Fingers(0.08, self.fingers_heard or self.now),
+            dry_run=dry_run,
+        )
+
+    @property
+    def goals(self) -> list[Goal]:
+        grips = [decision.gripper for decision in self.decisions]
+        return [grip.goal for grip in grips if grip is not None and grip.goal is not None]
 
     def noise(self) -> np.ndarray:
         return self.rng.integers(50, 200, (120, 160, 3), dtype=np.uint8)
@@ -618,3 +637,112 @@ def test_a_dry_run_decides_but_commands_nothing_and_needs_no_servo(
     assert world.loop.fault is not None
     assert world.loop.fault.code == "camera_silent"
     assert world.commands == []
+
+
+# The gripper ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gripping(gripper_contract: PolicyContract) -> World:
+    world = World(gripper_contract)
+    world.policy.action = np.array([0.0, 0.0, 0.0, 1.0])
+    return world
+
+
+def test_the_policy_is_told_what_the_gripper_is_commanded_to_be(gripping: World) -> None:
+    gripping.start()
+    gripping.run(0.25)
+    assert [goal.command for goal in gripping.goals] == ["close"]
+    gripping.goals[0].end(True, "")
+    gripping.policy.action = np.array([0.0, 0.0, 0.0, -1.0])
+    gripping.run(0.6)
+    assert [goal.command for goal in gripping.goals] == ["close", "open"]
+    states = [decision.gripper.state for decision in gripping.decisions]
+    assert gripping.policy.gripper_states == states
+    assert states[0] == 1.0
+    assert states[-1] == -1.0
+
+
+def test_a_policy_without_a_gripper_is_told_nothing_about_one(world: World) -> None:
+    world.running()
+    assert set(world.policy.gripper_states) == {None}
+    assert all(decision.gripper is None for decision in world.decisions)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "code", "within"),
+    [
+        ("refuses", "gripper_refused", 0.0),
+        ("late", "gripper_late", 3.0),
+        ("deaf", "gripper_lost", 0.5),
+        ("silent", "gripper_lost", 0.5),
+        ("does not open", "gripper_failed", 0.0),
+    ],
+)
+def test_a_broken_gripper_stops_the_arm(
+    gripping: World, trouble: str, code: str, within: float
+) -> None:
+    gripping.start()
+    gripping.run(0.25)
+    gripping.policy.action = np.array([0.5, 0.0, 0.0, 1.0])
+    goal = gripping.goals[0]
+    goal.accepted = trouble != "deaf"
+    if trouble == "refuses":
+        goal.refuse("no connection")
+    elif trouble == "silent":
+        gripping.fingers_heard = gripping.now
+    elif trouble == "does not open":
+        goal.end(True, "")
+        gripping.policy.action = np.array([0.5, 0.0, 0.0, -1.0])
+        gripping.run(0.4)
+        gripping.goals[1].end(False, "")
+    since = gripping.now if trouble != "late" else goal.sent
+    if trouble == "deaf":
+        since = goal.sent
+    gripping.run(within)
+    assert_stops(gripping, code, since, within + 0.05)
+
+
+def test_a_grasp_of_nothing_is_the_policys_business(gripping: World) -> None:
+    gripping.start()
+    gripping.run(0.25)
+    gripping.goals[0].end(False, "")
+    gripping.run(1.0)
+    assert gripping.loop.phase is Phase.RUNNING
+    assert gripping.decisions[-1].gripper.result.value == "failed"
+
+
+def test_a_stopped_arm_gets_no_gripper_command(gripping: World) -> None:
+    gripping.start()
+    gripping.loop.stop(Fault("test", "stopped", "start"), gripping.now)
+    gripping.run(1.0)
+    assert gripping.goals == []
+
+
+def test_a_dry_run_leaves_the_gripper_alone(gripper_contract: PolicyContract) -> None:
+    world = World(gripper_contract, dry_run=True)
+    world.policy.action = np.array([0.5, 0.0, 0.0, 1.0])
+    world.fingers_heard = 1.0
+    world.start()
+    world.run(2.0)
+    assert world.loop.phase is Phase.RUNNING
+    assert world.goals == []
+    assert set(world.policy.gripper_states) == {-1.0}
+    assert world.decisions[-1].gripper.action == 1.0
+
+
+def test_a_gripper_that_is_not_in_the_contract_is_refused(
+    contract: PolicyContract, gripper_contract: PolicyContract
+) -> None:
+    control = GripperControl(gripper_contract, GripperLimits(), lambda: None)
+    world = World(contract)
+    for wrong, gripper in ((contract, control), (gripper_contract, None)):
+        with pytest.raises(ValueError, match="gripper"):
+            ControlLoop(
+                wrong,
+                world.policy,
+                CommandShaper(wrong, CommandMode.POSE),
+                WatchdogLimits(),
+                clock=lambda: 0.0,
+                gripper=gripper,
+            )

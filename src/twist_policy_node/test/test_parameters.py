@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from twist_policy.contract import PolicyContract
+from twist_policy_node.gripper import GripperLimits
 from twist_policy_node.parameters import (
     ROWS,
     TABLE,
@@ -14,6 +15,7 @@ from twist_policy_node.parameters import (
     check_together,
     check_value,
     default_values,
+    gripper_limits,
     markdown_table,
     watchdog_limits,
 )
@@ -42,6 +44,7 @@ def test_every_default_satisfies_its_own_row_and_all_rows_together(
 
 def test_the_defaults_are_the_watchdogs_own() -> None:
     assert watchdog_limits(default_values()) == WatchdogLimits()
+    assert gripper_limits(default_values()) == GripperLimits()
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,23 @@ def test_parameters_that_contradict_each_other_are_refused(
         check_together(default_values() | changes, contract)
     for name in names:
         assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"gripper": ""}, "task 'block_lift' uses a gripper, but parameter gripper is empty"),
+        ({"gripper_command_limit": 0.2}, "gripper_command_limit (0.2 s) must exceed"),
+    ],
+)
+def test_gripper_parameters_count_for_a_task_with_a_gripper_only(
+    contract: PolicyContract,
+    gripper_contract: PolicyContract,
+    changes: dict[str, Any],
+    expected: str,
+) -> None:
+    check_together(default_values(), gripper_contract)
+    check_together(default_values() | changes, contract)
+    with pytest.raises(ParameterError) as error:
+        check_together(default_values() | changes, gripper_contract)
+    assert expected in str(error.value)

@@ -19,8 +19,10 @@ from twist_policy_node.camera_info_input import CameraInfoInput
 from twist_policy_node.commands import CommandShaper, ToolPose
 from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
 from twist_policy_node.diagnostics import StepStatistics
+from twist_policy_node.gripper import Fingers, GripperControl
+from twist_policy_node.gripper_client import GripperClient
 from twist_policy_node.no_servo import NoServo
-from twist_policy_node.parameters import watchdog_limits
+from twist_policy_node.parameters import gripper_limits, watchdog_limits
 from twist_policy_node.sensor_inputs import CameraInput, PoseInput
 from twist_policy_node.servo_client import ServiceCall, ServoClient
 from twist_policy_node.step_messages import BeliefMessages, step_message
@@ -40,7 +42,7 @@ _IMAGINATION_MARGIN = 0.03
 
 
 class Equipment:
-    """What configuring makes: the policy, and its connections to camera, robot and Servo.
+    """What configuring makes: the policy, and its connections to camera, robot, Servo and gripper.
 
     Args:
         node: owns the connections.
@@ -49,7 +51,9 @@ class Equipment:
         shaper: makes commands.
         frame_id: name of the base frame.
         service_timeout: longest answer time of Servo's services, seconds.
-        dry_run: whether nothing is to be sent to Servo.
+        dry_run: whether nothing is to be sent to Servo and gripper.
+        gripper: name of the gripper; see `twist_policy_node.gripper_client.GripperClient`. It is
+            used only where the contract has a gripper.
         listener: gets what camera, robot and Servo say.
     """
 
@@ -62,6 +66,7 @@ class Equipment:
         frame_id: str,
         service_timeout: float,
         dry_run: bool,
+        gripper: str,
         listener: Any,
     ) -> None:
         contract = checkpoint.contract
@@ -88,6 +93,9 @@ class Equipment:
                 on_status=listener.on_servo_status,
             )
         )
+        self.gripper: GripperClient | None = None
+        if contract.gripper is not None and not dry_run:
+            self.gripper = GripperClient(node, gripper, contract.gripper, clock)
 
     def destroy(self) -> None:
         """Takes all connections off the graph."""
@@ -95,6 +103,8 @@ class Equipment:
         self.camera_info.destroy()
         self.pose.destroy()
         self.servo.destroy()
+        if self.gripper is not None:
+            self.gripper.destroy()
 
 
 class Activation:
@@ -142,6 +152,7 @@ class Activation:
         self.over = False
         """Whether the node is to be deactivated now."""
         equipment.shaper.limit_speed(values["speed"])
+        gripper = self._gripper_control()
         self._loop = ControlLoop(
             equipment.checkpoint.contract,
             equipment.policy,
@@ -152,14 +163,32 @@ class Activation:
             hold_time=values["stop_hold_time"],
             speed=values["speed"],
             dry_run=values["dry_run"],
+            gripper=gripper,
         )
+        client = equipment.gripper
         self._arming: Arming | None = Arming(
             self._servo,
             max(now, self._rivals_known),
             input_timeout=values["activation_timeout"],
             status_timeout=values["service_timeout"],
+            open_gripper=(
+                None
+                if gripper is None or client is None
+                else lambda began: gripper.opening(client.send, began)
+            ),
         )
         equipment.camera.decoding = True
+
+    def _gripper_control(self) -> GripperControl | None:
+        contract, client = self._equipment.checkpoint.contract, self._equipment.gripper
+        if contract.gripper is None:
+            return None
+
+        def fingers() -> Fingers | None:
+            return None if client is None else client.fingers
+
+        limits = gripper_limits(self._values)
+        return GripperControl(contract, limits, fingers, dry_run=self._values["dry_run"])
 
     @property
     def steps(self) -> int:
@@ -206,7 +235,7 @@ class Activation:
             self._servo.open()
             return  # listeners are found by and by
         fault = arming.poll(now, missing, self._servo.heard)
-        self._engaged = arming.step is not ArmingStep.INPUTS
+        self._engaged = arming.servo_asked
         if fault is None and arming.step is ArmingStep.DONE:
             frame, pose = self._equipment.camera.frame, self._equipment.pose.pose
             if frame is None or pose is None:  # cannot be: nothing is missing
@@ -228,7 +257,10 @@ class Activation:
                 values["camera_info_limit"], required=values["camera_info_required"]
             ),
         )
-        return [trouble for trouble in troubles if trouble is not None] + self._servo.missing()
+        missing = [trouble for trouble in troubles if trouble is not None] + self._servo.missing()
+        if self._equipment.gripper is not None:
+            missing += self._equipment.gripper.missing(now, values["gripper_silence_limit"])
+        return missing
 
     def frame(self, frame: Frame, stamp: Time) -> None:
         """A usable frame arrived, with its stamp as the camera gave it."""
@@ -239,6 +271,9 @@ class Activation:
             clock = self._node.get_clock()
             decided = clock.now().to_msg()
             self._servo.publish(decision.command)
+            goal = None if decision.gripper is None else decision.gripper.goal
+            if goal is not None and self._equipment.gripper is not None:
+                self._equipment.gripper.send(goal)
             latency = time.monotonic() - frame.captured
             self._steps.publish(
                 step_message(

@@ -2,16 +2,23 @@
 
 A lifecycle callback must return before any service can answer, because node and services share
 one executor. So activation only begins the sequence, and `Arming.poll` carries it on: inputs there
-→ command type chosen → Servo unpaused → Servo heard of → done. Every step has a time limit.
+→ gripper opened, if the policy uses it → command type chosen → Servo unpaused → Servo heard of →
+done. Every step has a time limit.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from twist_policy_node.watchdogs import Fault
+
+_SERVO_REFUSED = ("servo_refused", "check servo_node's log, then activate again")
+_GRIPPER_REFUSED = (
+    "gripper_refused",
+    "check the gripper and its driver's log (home it after a fault), then activate again",
+)
 
 
 class CallState(enum.Enum):
@@ -23,7 +30,7 @@ class CallState(enum.Enum):
 
 
 class Call(Protocol):
-    """A service call under way."""
+    """A call under way: of a service, or of the gripper."""
 
     name: str
     message: str
@@ -46,6 +53,7 @@ class ArmingStep(enum.Enum):
     """What arming waits for."""
 
     INPUTS = "waiting for inputs"
+    GRIPPER = "opening the gripper"
     COMMAND_TYPE = "choosing Servo's command type"
     UNPAUSE = "unpausing Servo"
     STATUS = "waiting for Servo's status"
@@ -60,17 +68,30 @@ class Arming:
         now: start, seconds.
         input_timeout: how long inputs may take to be there, seconds.
         status_timeout: how long Servo's status may take after unpausing, seconds.
+        open_gripper: begins to open the gripper at a time in seconds; None to leave it alone.
     """
 
     def __init__(
-        self, servo: Servo, now: float, *, input_timeout: float, status_timeout: float
+        self,
+        servo: Servo,
+        now: float,
+        *,
+        input_timeout: float,
+        status_timeout: float,
+        open_gripper: Callable[[float], Call] | None = None,
     ) -> None:
         self.step = ArmingStep.INPUTS
         self._servo = servo
         self._input_timeout = input_timeout
         self._status_timeout = status_timeout
+        self._open_gripper = open_gripper
         self._since = now
         self._call: Call | None = None
+
+    @property
+    def servo_asked(self) -> bool:
+        """Whether Servo was told anything."""
+        return self.step not in (ArmingStep.INPUTS, ArmingStep.GRIPPER)
 
     def poll(self, now: float, missing: Sequence[str], servo_heard: float | None) -> Fault | None:
         """Goes on as far as possible; returns a fault when a step failed or took too long.
@@ -83,16 +104,24 @@ class Arming:
         if self.step is ArmingStep.INPUTS:
             if missing:
                 return self._inputs_missing(now, missing)
-            self._call = self._servo.switch_command_type()
-            self._go_to(ArmingStep.COMMAND_TYPE, now)
+            if self._open_gripper is None:
+                self._choose_command_type(now)
+            else:
+                self._call = self._open_gripper(now)
+                self._go_to(ArmingStep.GRIPPER, now)
+        if self.step is ArmingStep.GRIPPER:
+            fault, done = self._called(now, _GRIPPER_REFUSED)
+            if not done:
+                return fault
+            self._choose_command_type(now)
         if self.step is ArmingStep.COMMAND_TYPE:
-            fault, done = self._called(now)
+            fault, done = self._called(now, _SERVO_REFUSED)
             if not done:
                 return fault
             self._call = self._servo.pause(False)
             self._go_to(ArmingStep.UNPAUSE, now)
         if self.step is ArmingStep.UNPAUSE:
-            fault, done = self._called(now)
+            fault, done = self._called(now, _SERVO_REFUSED)
             if not done:
                 return fault
             self._go_to(ArmingStep.STATUS, now)
@@ -112,6 +141,10 @@ class Arming:
                 self._go_to(ArmingStep.DONE, now)
         return None
 
+    def _choose_command_type(self, now: float) -> None:
+        self._call = self._servo.switch_command_type()
+        self._go_to(ArmingStep.COMMAND_TYPE, now)
+
     def _go_to(self, step: ArmingStep, now: float) -> None:
         self.step = step
         self._since = now
@@ -125,16 +158,11 @@ class Arming:
             "start what is missing or correct the remapping, then activate again",
         )
 
-    def _called(self, now: float) -> tuple[Fault | None, bool]:
+    def _called(self, now: float, refusal: tuple[str, str]) -> tuple[Fault | None, bool]:
+        """How the call under way stands; `refusal` holds code and cure of its failure."""
         assert self._call is not None
         state = self._call.poll(now)
         if state is CallState.FAILED:
-            return (
-                Fault(
-                    "servo_refused",
-                    self._call.message,
-                    "check servo_node's log, then activate again",
-                ),
-                False,
-            )
+            code, cure = refusal
+            return Fault(code, self._call.message, cure), False
         return None, state is CallState.DONE

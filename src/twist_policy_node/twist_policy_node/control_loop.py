@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from twist_policy.action_gate import ActionGate, GatedAction, GateError
 from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import Command, CommandShaper, FloatArray, ToolPose
+from twist_policy_node.gripper import GripperControl, GripperStep
 from twist_policy_node.pacing import DecisionPacer
 from twist_policy_node.watchdogs import (
     BlankImageWatchdog,
@@ -71,7 +72,7 @@ class Policy(Protocol):
     def step(self, frame: NDArray[np.uint8], ee_position: ArrayLike) -> Output:
         """One filter step and one decision."""
 
-    def commit(self, executed_delta: ArrayLike) -> None:
+    def commit(self, executed_delta: ArrayLike, gripper_state: float | None = None) -> None:
         """Tells what was commanded."""
 
 
@@ -109,6 +110,7 @@ class Decision:
         speed_scale: share of the contract's step that could be executed, after `speed` and
             surprise; 0 in a dry run.
         command: what Servo is told first.
+        gripper: the gripper's part; None for a policy that leaves it alone.
     """
 
     step: int
@@ -120,6 +122,7 @@ class Decision:
     measured: FloatArray
     speed_scale: float
     command: Command
+    gripper: GripperStep | None
 
 
 class ControlLoop:
@@ -141,9 +144,10 @@ class ControlLoop:
         speed: share of the contract's step bound that a step may use, in (0, 1].
         dry_run: decide, but command nothing. Each decision then starts from the measured position,
             and the policy is told that nothing was executed; Servo is not watched.
+        gripper: decides about the gripper; needed if, and only if, the contract has one.
 
     Raises:
-        ValueError: `speed` is out of range.
+        ValueError: `speed` is out of range, or `gripper` does not fit the contract.
     """
 
     def __init__(
@@ -158,7 +162,10 @@ class ControlLoop:
         hold_time: float = 0.1,
         speed: float = 1.0,
         dry_run: bool = False,
+        gripper: GripperControl | None = None,
     ) -> None:
+        if (gripper is None) != (contract.gripper is None):
+            raise ValueError("a gripper control is needed where the contract has a gripper")
         if not 0.0 < speed <= 1.0:
             raise ValueError(f"speed is a share of the contract's step in (0, 1], found {speed}")
         self._policy = policy
@@ -170,6 +177,7 @@ class ControlLoop:
         self._hold_time = hold_time
         self._speed = speed
         self._dry_run = dry_run
+        self._gripper = gripper
         self._gate = ActionGate(contract.action_bound * speed, contract.leash, contract.workspace)
         self._pacer = DecisionPacer(contract.control_period)
         self._frame_timing = FrameTimingWatchdog(limits)
@@ -231,6 +239,8 @@ class ControlLoop:
         self._inference.reset()
         self._surprise.reset()
         self._servo.reset(now)
+        if self._gripper is not None:
+            self._gripper.reset()
         self.phase = Phase.RUNNING
         return None
 
@@ -271,7 +281,12 @@ class ControlLoop:
             if self._dry_run:
                 self._gate.reset(pose.tool_tip)
             gated = self._gate.step(np.asarray(output.action)[:3] * scale, pose.tool_tip)
-            self._policy.commit(np.zeros(3) if self._dry_run else gated.delta)
+            grip: GripperStep | None = None
+            if self._gripper is not None:
+                grip = self._gripper.step(float(output.action[3]), self._clock())
+            self._policy.commit(
+                np.zeros(3) if self._dry_run else gated.delta, None if grip is None else grip.state
+            )
         except GateError as error:
             self.stop(_gate_fault(error), self._clock())
             return None
@@ -291,6 +306,7 @@ class ControlLoop:
             measured=pose.tool_tip,
             speed_scale=0.0 if self._dry_run else scale * self._speed,
             command=command,
+            gripper=grip,
         )
         self.steps += 1
         self._command, self._issued = command, self._clock()
@@ -339,6 +355,8 @@ class ControlLoop:
         fault = self._frame_timing.check(now) or self._poses.check(now)
         if fault is None and not self._dry_run:
             fault = self._servo.check(now)
+        if fault is None and self._gripper is not None:
+            fault = self._gripper.check(now)
         if fault is not None:
             self.stop(fault, now)
 

@@ -25,7 +25,13 @@ from twist_policy_node.activation import Activation, Equipment, find_rival
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import CommandMode, CommandShaper, ToolPose
 from twist_policy_node.control_loop import Frame
-from twist_policy_node.diagnostics import diagnostic_message, input_health, policy_health
+from twist_policy_node.diagnostics import (
+    Health,
+    diagnostic_message,
+    input_health,
+    policy_health,
+)
+from twist_policy_node.gripper_client import GripperClient
 from twist_policy_node.parameter_declaration import NodeParameters
 from twist_policy_node.parameters import ParameterError, check_together
 from twist_policy_node.servo_client import ServiceCall
@@ -143,6 +149,7 @@ class PolicyNode(LifecycleNode):
             values["base_frame"] or contract.base_frame,
             values["service_timeout"],
             values["dry_run"],
+            values["gripper"],
             self,
         )
         # What was loaded stays: keeping it out of garbage collection avoids pauses while moving.
@@ -343,7 +350,14 @@ class PolicyNode(LifecycleNode):
                 input_health("robot", pose_trouble, needed=moving, age=pose.age(now)),
                 input_health("servo", servo_trouble or None, needed=moving, age=servo_age),
             ]
+            if equipment.gripper is not None:
+                health.append(self._gripper_health(equipment.gripper, now, needed=moving))
         identity = equipment.checkpoint.identity if equipment is not None else ""
         message = diagnostic_message(self.get_name(), identity, health)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _gripper_health(self, gripper: GripperClient, now: float, *, needed: bool) -> Health:
+        trouble = "; ".join(gripper.missing(now, self._values["gripper_silence_limit"]))
+        age = None if gripper.fingers is None else now - gripper.fingers.received
+        return input_health("gripper", trouble or None, needed=needed, age=age)

@@ -12,6 +12,7 @@ from typing import Any
 
 from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import CommandMode
+from twist_policy_node.gripper import GripperLimits
 from twist_policy_node.watchdogs import WatchdogLimits
 
 Value = bool | int | float | str
@@ -50,6 +51,7 @@ class Parameter:
 
 
 _LIMITS = WatchdogLimits()
+_GRIPPER_LIMITS = GripperLimits()
 
 TABLE: tuple[Parameter, ...] = (
     Parameter(
@@ -328,6 +330,41 @@ TABLE: tuple[Parameter, ...] = (
         read_only=False,
     ),
     Parameter(
+        "gripper",
+        "franka_gripper",
+        "",
+        "Name of the gripper: its actions are <gripper>/move and <gripper>/grasp, its fingers' "
+        "positions <gripper>/joint_states. Empty where there is none. It, and the limits below, "
+        "count only for a checkpoint whose task uses a gripper.",
+    ),
+    Parameter(
+        "gripper_answer_limit",
+        _GRIPPER_LIMITS.answer,
+        "s",
+        "Longest time until the gripper accepts a command.",
+        0.05,
+        10.0,
+        read_only=False,
+    ),
+    Parameter(
+        "gripper_command_limit",
+        _GRIPPER_LIMITS.command,
+        "s",
+        "Longest time until a command of the gripper is over; more than the checkpoint's.",
+        0.1,
+        30.0,
+        read_only=False,
+    ),
+    Parameter(
+        "gripper_silence_limit",
+        _GRIPPER_LIMITS.silence,
+        "s",
+        "Longest time without the positions of the gripper's fingers.",
+        0.05,
+        10.0,
+        read_only=False,
+    ),
+    Parameter(
         "imagination_rate",
         5.0,
         "Hz",
@@ -409,6 +446,19 @@ def check_together(values: Mapping[str, Any], contract: PolicyContract | None = 
             f"command_rate ({values['command_rate']} Hz) must send a command at least twice in the "
             f"checkpoint's control period ({period} s)"
         )
+    if contract.gripper is None:
+        return
+    if not values["gripper"]:
+        raise ParameterError(
+            f"the checkpoint's task {contract.task!r} uses a gripper, but parameter gripper is "
+            "empty; set it to the gripper's name, such as franka_gripper, or choose a checkpoint "
+            "of a task without a gripper"
+        )
+    if values["gripper_command_limit"] <= contract.gripper.command_time:
+        raise ParameterError(
+            f"gripper_command_limit ({values['gripper_command_limit']} s) must exceed the time "
+            f"that a command takes by the checkpoint ({contract.gripper.command_time} s)"
+        )
 
 
 def default_values() -> dict[str, Value]:
@@ -436,6 +486,15 @@ def watchdog_limits(values: Mapping[str, Any]) -> WatchdogLimits:
         surprise_grace_steps=values["surprise_grace_steps"],
         servo_silence=values["servo_silence_limit"],
         servo_halt=values["servo_halt_limit"],
+    )
+
+
+def gripper_limits(values: Mapping[str, Any]) -> GripperLimits:
+    """The gripper's limits from parameter values."""
+    return GripperLimits(
+        answer=values["gripper_answer_limit"],
+        command=values["gripper_command_limit"],
+        silence=values["gripper_silence_limit"],
     )
 
 

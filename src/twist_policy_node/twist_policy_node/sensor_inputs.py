@@ -106,8 +106,8 @@ class CameraInput(_Input):
         self._camera = contract.camera
         self._on_frame = on_frame
         self._on_error = on_error
-        self.decoding = False
-        """Whether frames are looked into; otherwise their arrival is noted only."""
+        self._decoding = False
+        self._source: str | None = None
         self.frame: Frame | None = None
         """Last usable frame."""
         self._subscription = node.create_subscription(Image, "image_raw", self._on_image, NEWEST)
@@ -116,10 +116,27 @@ class CameraInput(_Input):
         """Ends the subscription."""
         self._node.destroy_subscription(self._subscription)
 
+    @property
+    def decoding(self) -> bool:
+        """Whether frames are looked into; otherwise their arrival is noted only."""
+        return self._decoding
+
+    @decoding.setter
+    def decoding(self, value: bool) -> None:
+        self._decoding = value
+        self._source = None
+
     def _on_image(self, message: Image) -> None:
         captured, received = self._note(message.header.stamp)
         if not self.decoding:
             return
+        found = message.header.frame_id
+        self._source = found if self._source is None else self._source
+        if self.error is None and found != self._source:
+            self.error = (
+                f"camera frames on {self.topic} came from frame_id {self._source!r}, now one comes "
+                f"from {found!r}; two cameras publish on one topic: stop or remap one of them"
+            )
         if self.error is None:
             try:
                 pixels = decode_image(message, width=self._camera.width, height=self._camera.height)

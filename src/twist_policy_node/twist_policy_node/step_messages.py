@@ -51,6 +51,14 @@ def step_message(
     message.limited_by = list(decision.gated.limited_by)
     message.surprise = decision.output.surprise
     message.speed_scale = decision.speed_scale
+    message.gripper_action = message.gripper_state = message.gripper_width = math.nan
+    if decision.gripper is not None:
+        message.gripper_action = decision.gripper.action
+        message.gripper_state = decision.gripper.state
+        message.gripper_width = decision.gripper.width
+        message.gripper_result = decision.gripper.result.value
+        if decision.gripper.goal is not None:
+            message.gripper_command = decision.gripper.goal.command
     return message
 
 
