@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rclpy.duration import Duration
+from rclpy.time import Time
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from twist_bringup.mock_camera import (
-    FAULTS,
     MockCameraError,
     damaged,
     recorded_images,
     recorded_rate,
+    stamp_of,
     synthetic_frame,
     to_message,
 )
@@ -57,7 +59,8 @@ def test_consecutive_pictures_differ_and_have_contrast() -> None:
 
 def test_a_good_picture_is_left_as_it_is() -> None:
     good = to_message(synthetic_frame(1, 48, 64))
-    assert all(damaged(good, fault) is good for fault in ("none", "freeze", "delay", "stale"))
+    about_time = ("freeze", "repeat", "delay", "stale", "zero_stamp", "broken_stamp")
+    assert all(damaged(good, fault) is good for fault in ("none", *about_time, "frame_id"))
     assert len(good.data) == good.height * good.step == 48 * 64 * 3
 
 
@@ -70,7 +73,17 @@ def test_each_damage_is_what_its_name_says() -> None:
     assert damaged(good, "wrong_encoding").encoding == "mono8"
     truncated = damaged(good, "truncated")
     assert len(truncated.data) < truncated.height * truncated.step
-    assert {"drop", "freeze", "delay", "stale"} <= set(FAULTS)
+
+
+def test_each_stamp_is_what_its_name_says() -> None:
+    now, delay = Time(seconds=1000, nanoseconds=5), Duration(seconds=2)
+    assert stamp_of("none", now, delay) == now.to_msg()
+    assert stamp_of("stale", now, delay).sec == 998
+    assert stamp_of("future_stamp", now, delay).sec == 1002
+    zero, broken = stamp_of("zero_stamp", now, delay), stamp_of("broken_stamp", now, delay)
+    assert (zero.sec, zero.nanosec) == (0, 0)
+    assert broken.sec < 0
+    assert broken.nanosec >= 10**9
 
 
 def test_recorded_pictures_come_back_in_order(tmp_path: Path) -> None:

@@ -8,12 +8,17 @@ What goes wrong is the parameter ``fault``; it may be changed at any time:
 - ``none``: good frames.
 - ``drop``: no frames at all.
 - ``freeze``: the same picture again and again, with fresh stamps.
+- ``repeat``: the same picture again and again, with the same stamp.
 - ``delay``: frames come ``delay`` seconds late, with the stamps of when they were taken.
 - ``stale``: frames come in time, with stamps that are ``delay`` seconds old.
 - ``black``: black pictures.
 - ``wrong_size``: half the width and height.
 - ``wrong_encoding``: one channel, ``mono8``.
 - ``truncated``: fewer bytes than the size says.
+- ``zero_stamp``: no time stamp.
+- ``broken_stamp``: a stamp that is no time: before 1970, with more than a second of nanoseconds.
+- ``future_stamp``: stamps that are ``delay`` seconds ahead.
+- ``frame_id``: frames of another camera, by their ``frame_id``.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from builtin_interfaces.msg import Time as TimeMessage
 from numpy.typing import NDArray
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -48,13 +54,19 @@ FAULTS = (
     "none",
     "drop",
     "freeze",
+    "repeat",
     "delay",
     "stale",
     "black",
     "wrong_size",
     "wrong_encoding",
     "truncated",
+    "zero_stamp",
+    "broken_stamp",
+    "future_stamp",
+    "frame_id",
 )
+OTHER_FRAME_ID = "another_camera_optical_frame"
 DEFAULT_RATE = 30.0
 _FRAMES_FOR_RATE = 100
 IMAGE_TOPIC = "camera/camera/color/image_raw"
@@ -148,7 +160,9 @@ class MockCamera(Node):
         rate = self._number(
             "rate", 0.0, "frames per second; 0: as recorded, 30 for synthetic frames", 0.0, 240.0
         )
-        self._number("delay", 0.5, "seconds, for the faults delay and stale", 0.0, 60.0)
+        self._number(
+            "delay", 0.5, "seconds, for the faults delay, stale and future_stamp", 0.0, 60.0
+        )
         self._frame_id = self._text("frame_id", "camera_color_optical_frame", "of the stamps")
         bag = self._text("bag", "", "recorded bag to play in a loop; empty: synthetic frames")
         self.declare_parameter(
@@ -176,10 +190,12 @@ class MockCamera(Node):
         fault = self.get_parameter("fault").value
         delay = Duration(nanoseconds=round(self.get_parameter("delay").value * 1e9))
         now = self.get_clock().now()
-        image = self._last if fault == "freeze" and self._last is not None else self._next()
+        again = fault in ("freeze", "repeat") and self._last is not None
+        image = self._last if again and self._last is not None else self._next()
         self._last = image
-        image.header.stamp = (now - delay if fault == "stale" else now).to_msg()
-        image.header.frame_id = self._frame_id
+        if not (again and fault == "repeat"):
+            image.header.stamp = stamp_of(fault, now, delay)
+        image.header.frame_id = OTHER_FRAME_ID if fault == "frame_id" else self._frame_id
         if fault == "drop":
             self._late.clear()
         elif fault == "delay":
@@ -233,6 +249,16 @@ class MockCamera(Node):
     def _text(self, name: str, default: str, description: str) -> str:
         described = ParameterDescriptor(description=description, read_only=True)
         return str(self.declare_parameter(name, default, described).value)
+
+
+def stamp_of(fault: str, now: Time, delay: Duration) -> TimeMessage:
+    """The stamp of a picture that is taken now."""
+    if fault == "zero_stamp":
+        return TimeMessage()
+    if fault == "broken_stamp":
+        return TimeMessage(sec=-1, nanosec=2**32 - 1)
+    shift = {"stale": -1, "future_stamp": 1}.get(fault, 0)
+    return (now + Duration(nanoseconds=shift * delay.nanoseconds)).to_msg()
 
 
 def to_message(frame: NDArray[np.uint8], encoding: str = "rgb8") -> Image:
