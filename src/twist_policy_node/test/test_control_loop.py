@@ -539,6 +539,49 @@ def test_a_process_that_was_held_up_reads_waiting_messages_before_it_judges(
     assert world.loop.phase is Phase.RUNNING
 
 
+def test_while_judging_is_put_off_no_motion_is_commanded_on_what_is_old(world: World) -> None:
+    world.running()
+    world.policy.duration = 0.14  # slow, but in time for its command to count
+    decision = None
+    while decision is None:
+        world.now += 1 / 30
+        world.loop.pose(world.pose())
+        world.loop.servo_status(0, "", world.now)
+        world.loop.watch(world.now)
+        decision = world.loop.frame(world.frame())
+    assert world.loop.command(world.now) is not None
+    world.now = decision.frame.received + 0.21
+    world.loop.watch(world.now)
+    assert world.loop.fault is None
+    assert world.loop.command(world.now) is None
+
+
+def test_a_slow_camera_that_freezes_stops_the_arm_as_soon(world: World) -> None:
+    world.running()
+    picture, first = world.noise(), world.now
+    while world.loop.phase is Phase.RUNNING:
+        world.loop.frame(Frame(picture, world.now - 0.01, world.now))
+        world.loop.pose(world.pose())
+        world.loop.servo_status(0, "", world.now)
+        last, world.now = world.now, world.now + 1 / 15
+    assert world.loop.fault is not None
+    assert world.loop.fault.code == "camera_frozen"
+    assert last - first <= STOP_WITHIN
+
+
+def test_an_arm_pushed_away_between_two_decisions_stops_before_the_next(world: World) -> None:
+    world.running()
+    decided = len(world.decisions)
+    pushed = world.decisions[-1].gated.target.copy()
+    for _ in range(3):
+        pushed = pushed + np.array([0.0, 0.03, 0.0])
+        world.tip = pushed
+        world.loop.pose(world.pose())
+    assert world.loop.fault is not None
+    assert world.loop.fault.code == "gate"
+    assert len(world.decisions) == decided
+
+
 def test_a_process_that_is_always_held_up_still_judges(world: World) -> None:
     world.running()
     for _ in range(2):

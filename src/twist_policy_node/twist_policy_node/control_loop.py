@@ -251,7 +251,7 @@ class ControlLoop:
         now = frame.received
         fault = (
             self._frame_timing.frame(frame.captured, now)
-            or self._frozen.frame(frame.pixels)
+            or self._frozen.frame(frame.pixels, now)
             or self._blank.frame(frame.pixels)
         )
         if fault is not None:
@@ -275,7 +275,7 @@ class ControlLoop:
             if fault is not None:
                 self.stop(fault, self._clock())
                 return None
-            if inference_time > self._validity:
+            if inference_time > self._validity or not self._fresh(self._clock()):
                 return None  # counted as an overrun; what it would command is outdated
             scale = self._surprise.speed_scale
             if self._dry_run:
@@ -319,9 +319,24 @@ class ControlLoop:
         fault = self._poses.pose(pose, self._shaper.tool.tilt(pose.orientation))
         if fault is not None:
             self.stop(fault, pose.received)
-        else:
-            self._pose = pose
-            self._past_poses.append(pose)
+            return
+        self._pose = pose
+        self._past_poses.append(pose)
+        target = self._gate.target
+        if target is None or self._command is None or self._dry_run:
+            return
+        # The gate looks once per control period, which is long for somebody who pushes the arm.
+        away = float(np.linalg.norm(target - pose.tool_tip))
+        if away > self._gate.leash + self._gate.bound:
+            self.stop(
+                Fault(
+                    "gate",
+                    f"the tool is {away:.3f} m away from its target (leash {self._gate.leash} m): "
+                    "the arm did not follow or was moved",
+                    "check the arm, move it home, then activate again",
+                ),
+                pose.received,
+            )
 
     def _tool_tip_at(self, captured: float) -> FloatArray:
         """Where the tool tip was when a frame was taken, metres, (3,).
@@ -352,13 +367,20 @@ class ControlLoop:
             # This process was held up: messages wait to be read that may show that all is well.
             # The next watch judges, however late it is.
             return
-        fault = self._frame_timing.check(now) or self._poses.check(now)
-        if fault is None and not self._dry_run:
-            fault = self._servo.check(now)
+        fault = self._silence(now)
         if fault is None and self._gripper is not None:
             fault = self._gripper.check(now)
         if fault is not None:
             self.stop(fault, now)
+
+    def _silence(self, now: float) -> Fault | None:
+        """Whoever has not been heard of for too long."""
+        fault = self._frame_timing.check(now) or self._poses.check(now)
+        return fault if fault is not None or self._dry_run else self._servo.check(now)
+
+    def _fresh(self, now: float) -> bool:
+        """Whether a motion may be commanded on what was last seen of camera, robot and Servo."""
+        return self._silence(now) is None
 
     def stop(self, fault: Fault, now: float) -> None:
         """Latches a fault and stops; the first fault stays."""
@@ -385,7 +407,8 @@ class ControlLoop:
             return None
         if self.phase is Phase.HOLDING:
             return self._command if now < self._hold_until else None
-        if self.phase is not Phase.RUNNING or self._command is None:
+        if self.phase is not Phase.RUNNING or self._command is None or not self._fresh(now):
+            # `watch` may put off judging who is silent; the arm does not move on it meanwhile.
             return None
         age = now - self._issued
         if age < self._period:

@@ -17,6 +17,8 @@ from twist_policy_node.commands import ToolPose
 
 _CONTRAST_STRIDE = 8
 _GLANCE_STRIDE = 97
+_FRAME_PERIOD = 1 / 30
+"""Of the cameras that limits in frames are made for, seconds."""
 _HALT_CODES = {
     -1: "INVALID",
     2: "HALT_FOR_SINGULARITY",
@@ -142,7 +144,11 @@ class FrameTimingWatchdog:
 
 
 class FrozenImageWatchdog:
-    """The same picture again and again under fresh stamps; a living camera has noise."""
+    """The same picture again and again under fresh stamps; a living camera has noise.
+
+    The limit is a number of frames of a 30 Hz camera. Of a slower one, three frames that span as
+    long a time count as well, so that it does not take longer to stop.
+    """
 
     def __init__(self, limits: WatchdogLimits) -> None:
         self._limits = limits
@@ -152,15 +158,18 @@ class FrozenImageWatchdog:
         """Forgets the last frame."""
         self._last: NDArray[np.uint8] | None = None
         self._identical = 1
+        self._since = 0.0
 
-    def frame(self, pixels: NDArray[np.uint8]) -> Fault | None:
-        """A frame (H, W, 3) arrived. It is kept, not copied."""
+    def frame(self, pixels: NDArray[np.uint8], now: float) -> Fault | None:
+        """A frame (H, W, 3) arrived at `now`, seconds. It is kept, not copied."""
         last, self._last = self._last, pixels
         if last is None or not _same(last, pixels):
-            self._identical = 1
+            self._identical, self._since = 1, now
             return None
         self._identical += 1
-        if self._identical >= self._limits.frozen_frames:
+        limit = self._limits.frozen_frames
+        slow = self._identical >= 3 and now - self._since > (limit - 1) * _FRAME_PERIOD
+        if self._identical >= limit or slow:
             return Fault(
                 "camera_frozen",
                 f"{self._identical} camera frames in a row are identical to the last pixel though "
