@@ -121,7 +121,11 @@ def _evaluate(job: _Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
             state, _, _, _, info = environment.step(output.action.astype(np.float32))
             if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
                 break
-            policy.commit(info["executed_action"][:3] * contract.action_bound)
+            executed = info["executed_action"]
+            policy.commit(
+                executed[:3] * contract.action_bound,
+                gripper_state=None if contract.gripper is None else float(executed[3]),
+            )
         solved = info["success"] and not info["stopped"]
         rows.append([solved, info["distance"], np.mean(errors)])
     return np.array(rows, float), np.array(surprises)

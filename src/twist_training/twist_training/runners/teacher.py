@@ -155,7 +155,7 @@ def train_teacher(session: Session) -> Teacher:
                 seed=session.layout_seed("teacher"),
                 trials=trials,
                 steps=config.episode_steps,
-                practice=_practice(session, progress.rounds / rounds, len(trials), generator),
+                practice=practice_starts(session, progress.rounds / rounds, len(trials), generator),
                 after_step=learn,
             )
             replay.add(episodes)
@@ -230,16 +230,26 @@ def _seed_replay(
                     seed=session.layout_seed("teacher"),
                     trials=trials,
                     steps=config.episode_steps,
-                    practice=_practice(session, 0.0, len(trials), generator),
+                    practice=practice_starts(session, 0.0, len(trials), generator),
                 )
             )
             count -= len(trials)
 
 
-def _practice(
+def practice_starts(
     session: Session, fraction: float, count: int, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Which of `count` episodes start at a practice start, after a fraction of the training."""
+    """Which of `count` episodes begin at one of the task card's practice starts.
+
+    Args:
+        session: the task and its settings.
+        fraction: how much of the training is over, in [0, 1].
+        count: N.
+        generator: draws them.
+
+    Returns:
+        (N,); all False where the card has no practice starts.
+    """
     config = session.config.teacher
     if not session.card.practice:
         return np.zeros(count, bool)
