@@ -156,7 +156,8 @@ class PolicyNode(LifecycleNode):
         gc.collect()
         gc.freeze()
         self.get_logger().info(
-            f"configured {checkpoint.identity}: {1 / contract.control_period:.0f} Hz, steps of at "
+            f"configured {values['checkpoint_label'] or checkpoint.identity}: "
+            f"{1 / contract.control_period:.0f} Hz, steps of at "
             f"most {contract.action_bound} m, {shaper.mode.value} commands, camera "
             f"{equipment.camera.topic}" + (", dry run: nothing is commanded" * values["dry_run"])
         )
@@ -352,7 +353,9 @@ class PolicyNode(LifecycleNode):
             ]
             if equipment.gripper is not None:
                 health.append(self._gripper_health(equipment.gripper, now, needed=moving))
-        identity = equipment.checkpoint.identity if equipment is not None else ""
+        identity = ""
+        if equipment is not None:
+            identity = self._values["checkpoint_label"] or equipment.checkpoint.identity
         message = diagnostic_message(self.get_name(), identity, health)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -58,6 +58,14 @@ TABLE: tuple[Parameter, ...] = (
         "checkpoint", "", "", "Folder of the checkpoint. Required to configure.", read_only=False
     ),
     Parameter(
+        "checkpoint_label",
+        "",
+        "",
+        "What log and diagnostics call the checkpoint, where nobody is to know which it is; "
+        "empty: its identity.",
+        read_only=False,
+    ),
+    Parameter(
         "task",
         "",
         "",
