@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "twist_sim/ros": {"twist_policy", "twist_msgs"},
     "twist_training": {"twist_policy", "twist_sim"},
     "twist_evaluation": {"twist_policy", "twist_sim", "twist_msgs"},
+    "twist_robot/motion": {"twist_msgs", "twist_sim"},
     "twist_bringup": {
         "twist_msgs",
         "twist_policy",
@@ -30,6 +31,7 @@ MAY_IMPORT = {
 MAY_USE_ROS = {
     "twist_policy_node",
     "twist_robot",
+    "twist_robot/motion",
     "twist_sim/ros",
     "twist_evaluation",
     "twist_bringup",
@@ -41,11 +43,13 @@ MAY_USE_TORCH = {"twist_policy", "twist_training"}
 ROS = {"rclpy", "launch", "launch_ros", "tf2_ros", "moveit", "ament_index_python"}
 
 OPTIONAL_ROS = {
+    "control_msgs",
     "controller_manager_msgs",
     "franka_msgs",
     "moveit",
     "moveit_configs_utils",
     "moveit_msgs",
+    "shape_msgs",
     "tf2_ros",
 }
 """Used where they are installed; the embedded default never needs them."""

@@ -19,6 +19,8 @@ setup(
     description="The lab's arm: one robot state for both Franka drivers, error recovery, motions.",
     license="Apache-2.0",
     entry_points={
-        "console_scripts": [],
+        "console_scripts": [
+            "arm_motion = twist_robot.motion.arm_motion_node:main",
+        ],
     },
 )

@@ -1,0 +1,158 @@
+"""Homing in simulated time: what is refused, retried, stopped and verified."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from motion_fakes import ABOVE, HOME, START, Stand
+
+from twist_robot.motion.homing import HomingStep
+from twist_robot.motion.joint_targets import TargetError
+
+
+def stand(**rules: Any) -> Stand:
+    return Stand(lambda positions: ABOVE, **rules)
+
+
+def test_the_arm_goes_up_then_home_and_arrival_is_seen_in_the_joint_states() -> None:
+    cell = stand()
+    cell.run(0.5)
+    assert cell.servo_paused == 1  # before the motion
+    (request,) = cell.requests
+    assert request.waypoints == (ABOVE, HOME)
+    assert request.start == pytest.approx(START)
+    assert cell.homing.step is HomingStep.MOTION
+    cell.run(1.5)
+    assert cell.homing.over
+    assert cell.homing.error == ""
+
+
+def test_without_servo_nothing_is_paused() -> None:
+    cell = stand(lift=False)
+    cell.servo = None
+    cell.run(2.0)
+    assert cell.homing.over
+    assert cell.homing.error == ""
+    assert cell.requests[0].waypoints == (HOME,)
+
+
+def test_an_active_policy_is_a_refusal_before_anything_moves() -> None:
+    cell = stand()
+    cell.problem = "twist_policy_node is active: deactivate it first"
+    cell.run(0.1)
+    assert cell.homing.over
+    assert cell.homing.error == cell.problem
+    assert cell.requests == []
+    assert cell.servo_paused == 0
+
+
+def test_a_policy_that_becomes_active_stops_the_motion() -> None:
+    cell = stand()
+    cell.run(0.5)
+    cell.problem = "twist_policy_node is active"
+    cell.run(0.1)
+    assert cell.motions[0].cancelled_at is not None
+    assert cell.homing.step is HomingStep.STOPPING
+    cell.run(0.5)
+    assert cell.homing.over
+    assert cell.homing.error == "twist_policy_node is active"
+    assert len(cell.motions) == 1
+
+
+def test_a_person_can_stop_it_and_it_is_not_tried_again() -> None:
+    cell = stand(attempts=3)
+    cell.run(0.5)
+    cell.homing.stop("stopped by a person")
+    cell.run(2.0)
+    assert cell.homing.over
+    assert cell.homing.error == "stopped by a person"
+    assert len(cell.motions) == 1
+
+
+def test_a_motion_that_ignores_being_cancelled_is_an_emergency() -> None:
+    cell = stand()
+    cell.cancel_takes = 60.0
+    cell.run(0.5)
+    cell.homing.stop("stopped by a person")
+    cell.run(5.5)
+    assert cell.homing.over
+    assert "emergency stop" in cell.homing.error
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("joint_states_on", False, "no fresh joint states with panda_joint1 ... panda_joint7"),
+        ("no_mover", "no action server /x", "after 5 s: no action server /x"),
+        ("unknown", "the policy does not say", "after 5 s: the policy does not say"),
+    ],
+)
+def test_missing_inputs_are_named_after_a_while(attribute: str, value: Any, message: str) -> None:
+    cell = stand()
+    setattr(cell, attribute, value)
+    cell.run(4.9)
+    assert not cell.homing.over
+    cell.run(0.3)
+    assert message in cell.homing.error
+    assert cell.requests == []
+
+
+def test_a_servo_that_does_not_pause_is_a_refusal() -> None:
+    cell = stand()
+    cell.servo = "/servo_node/pause_servo did not answer within 5 s"
+    cell.run(0.2)
+    assert "Servo could not be paused: /servo_node/pause_servo did not answer" in cell.homing.error
+    assert cell.requests == []
+
+
+def test_a_failed_motion_is_tried_again_from_where_the_arm_is_then() -> None:
+    cell = stand(attempts=2)
+    cell.failures = ["path tolerance violated"]
+    cell.run(0.9)
+    cell.positions = START + 0.1
+    cell.run(3.0)
+    assert cell.homing.over
+    assert cell.homing.error == ""
+    assert cell.requests[0].start == pytest.approx(START)
+    assert cell.requests[1].start == pytest.approx(START + 0.1)
+    assert cell.homing.attempt == 2
+
+
+def test_after_the_last_attempt_the_reason_is_told() -> None:
+    cell = stand(attempts=2)
+    cell.failures = ["first reason", "goal tolerance violated"]
+    cell.run(5.0)
+    assert cell.homing.over
+    assert cell.homing.error == (
+        "home of block_push was not reached (2 attempts): goal tolerance violated"
+    )
+
+
+def test_a_motion_that_claims_success_elsewhere_is_no_arrival() -> None:
+    cell = stand(attempts=1, arrival_timeout=1.0)
+    cell.ends_at = HOME.array() + 0.05
+    cell.run(4.0)
+    assert cell.homing.over
+    assert "is 0.050 rad away from home of block_push (tolerance 0.01 rad)" in cell.homing.error
+
+
+def test_a_motion_that_takes_too_long_is_cancelled_and_counted_as_an_attempt() -> None:
+    cell = stand(attempts=2, motion_timeout=2.0)
+    cell.duration = 60.0
+    cell.run(2.5)
+    assert cell.motions[0].cancelled_at is not None
+    cell.run(4.0)
+    assert cell.homing.over
+    assert len(cell.motions) == 2
+    assert "longer than 2 s and was cancelled" in cell.homing.error
+
+
+def test_a_tool_that_cannot_be_lifted_is_a_refusal() -> None:
+    def lifted(positions: list[float]) -> None:
+        raise TargetError("above the present tool position: out of reach")
+
+    cell = Stand(lifted)
+    cell.run(0.2)
+    assert cell.homing.over
+    assert cell.homing.error == "above the present tool position: out of reach"

@@ -1,0 +1,322 @@
+"""The ways of moving the arm, with action servers and a MoveIt that the test plays."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from motion_fakes import ABOVE, HOME, JOINTS, PTP, START, TRAJECTORY, ActionClient, FakeService
+
+from twist_robot.motion.joint_path import PathPoint
+from twist_robot.motion.motions import MotionRequest, MotionState
+from twist_robot.motion.moveit_mover import (
+    MoveItMover,
+    PlannerProcess,
+    PlannerSettings,
+    path_trouble,
+)
+from twist_robot.motion.movers import MoverError, make_mover
+from twist_robot.motion.ptp_mover import PtpMover
+from twist_robot.motion.trajectory_mover import TrajectoryMover
+from twist_sim.task_card import load_task_card
+
+REQUEST = MotionRequest(START, ABOVE, HOME)
+
+
+def follower(client: ActionClient) -> TrajectoryMover:
+    return TrajectoryMover(client, TRAJECTORY, max_velocity=0.3, max_acceleration=0.5)
+
+
+def test_a_trajectory_goes_through_the_waypoints_and_waits_for_its_result() -> None:
+    client = ActionClient()
+    motion = follower(client).start(REQUEST, 0.0)
+    message = client.goals[0].trajectory
+    assert tuple(message.joint_names) == JOINTS
+    assert message.header.stamp.sec == 0  # starts when it is received
+    assert np.allclose(message.points[0].positions, START)
+    assert np.allclose(message.points[-1].positions, HOME.positions)
+    assert any(np.allclose(p.positions, ABOVE.positions) for p in message.points)
+    assert motion.poll(0.1) is MotionState.RUNNING
+    client.accept()
+    assert motion.poll(0.2) is MotionState.RUNNING
+    client.finish(error_code=0, error_string="")
+    assert motion.poll(3.0) is MotionState.DONE
+
+
+@pytest.mark.parametrize(
+    ("play", "message"),
+    [
+        (lambda client: client.accept(False), "rejected the goal: is its controller active"),
+        (
+            lambda client: (
+                client.accept(),
+                client.finish(6, error_code=-4, error_string="joint4 is 0.3 rad off"),
+            ),
+            "aborted by its server: path tolerance violated joint4 is 0.3 rad off",
+        ),
+        (
+            lambda client: (
+                client.accept(),
+                client.finish(4, error_code=-5, error_string=""),
+            ),
+            "reported an error: goal tolerance violated",
+        ),
+        (
+            lambda client: client.futures[-1].answer(error=RuntimeError("no memory")),
+            "failed: no memory",
+        ),
+    ],
+)
+def test_a_trajectory_that_fails_says_why(play: Any, message: str) -> None:
+    client = ActionClient()
+    motion = follower(client).start(REQUEST, 0.0)
+    play(client)
+    assert motion.poll(0.1) is MotionState.FAILED
+    assert message in motion.message
+
+
+def test_a_server_that_does_not_answer_is_a_failure_and_a_late_goal_is_cancelled() -> None:
+    client = ActionClient()
+    motion = follower(client).start(REQUEST, 0.0)
+    assert motion.poll(4.9) is MotionState.RUNNING
+    assert motion.poll(5.1) is MotionState.FAILED
+    assert "did not answer within 5 s" in motion.message
+
+
+def test_cancelling_reaches_a_goal_that_is_accepted_only_later() -> None:
+    client = ActionClient()
+    motion = follower(client).start(REQUEST, 0.0)
+    motion.cancel()
+    client.accept()
+    motion.poll(0.1)
+    assert client.handles[0].cancelled
+    client.finish(5, error_code=0, error_string="")
+    assert motion.poll(0.2) is MotionState.FAILED
+    assert "cancelled by its server" in motion.message
+
+
+def test_a_missing_server_is_named() -> None:
+    client = ActionClient()
+    client.there = False
+    assert "no action server /arm/do" in follower(client).missing()
+
+
+def ptp(client: ActionClient, controller: FakeService) -> PtpMover:
+    return PtpMover(
+        client, PTP, max_velocity=0.3, tolerance=0.01, switch_controller=controller.switch
+    )
+
+
+def test_ptp_motions_run_between_the_controllers_end_and_its_return() -> None:
+    client, controller = ActionClient(), FakeService()
+    motion = ptp(client, controller).start(REQUEST, 0.0)
+    assert controller.asked == [False]
+    assert client.goals == []  # not before the controller is off
+    controller.answer()
+    motion.poll(0.1)
+    for waypoint in (ABOVE, HOME):
+        assert client.goals[-1].goal_joint_configuration == list(waypoint.positions)
+        assert client.goals[-1].maximum_joint_velocities == [0.3] * 7
+        client.accept()
+        client.finish(target_status=SimpleNamespace(status=2), error_message="")
+        assert motion.poll(1.0) is MotionState.RUNNING
+    assert controller.asked == [False, True]
+    controller.answer()
+    assert motion.poll(2.0) is MotionState.DONE
+
+
+def test_after_a_failed_or_cancelled_ptp_motion_the_controller_is_active_again() -> None:
+    client, controller = ActionClient(), FakeService()
+    motion = ptp(client, controller).start(REQUEST, 0.0)
+    controller.answer()
+    motion.poll(0.1)
+    client.accept()
+    client.finish(6, target_status=SimpleNamespace(status=3), error_message="joint velocity")
+    assert motion.poll(0.2) is MotionState.RUNNING
+    assert controller.asked == [False, True]
+    controller.answer("the controller was not activated")
+    assert motion.poll(0.3) is MotionState.FAILED
+    assert "aborted by its server: joint velocity" in motion.message
+    assert "was not activated" in motion.message
+    assert len(client.goals) == 1
+
+    motion = ptp(client, controller).start(REQUEST, 0.0)
+    motion.cancel()
+    controller.answer()
+    motion.poll(0.1)
+    assert len(client.goals) == 1  # nothing was started any more
+    assert controller.asked[-1] is True
+    controller.answer()
+    assert motion.poll(0.2) is MotionState.FAILED
+    assert motion.message == "cancelled"
+
+
+SETTINGS = PlannerSettings(
+    moveit_config="moveit_resources_panda_moveit_config",
+    move_group="panda_arm",
+    base_frame="panda_link0",
+    tip_frame="panda_link8",
+    joint_states="/joint_states",
+    planning_time=1.0,
+    velocity_scaling=0.1,
+    table_size=(1.35, 1.2, 0.04),
+    table_centre=(0.275, 0.0, -0.025),
+    tool_length=0.19,
+    tool_radius=0.03,
+    touch_links=("panda_link7",),
+)
+FAKE_MOVEIT = (Path(__file__).parent / "fake_moveit.py").read_text()
+
+
+@pytest.fixture
+def fake_moveit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Modules named as MoveIt's, for the planner's process; `plan` decides about each plan."""
+    modules = {
+        "moveit/planning.py": "from fake_moveit import MoveItPy",
+        "moveit/core/robot_state.py": "from fake_moveit import RobotState",
+        "moveit_configs_utils.py": "from fake_moveit import MoveItConfigsBuilder",
+        "moveit_msgs/msg.py": "from fake_moveit import AttachedCollisionObject, CollisionObject",
+        "shape_msgs/msg.py": "from fake_moveit import SolidPrimitive",
+        "fake_moveit.py": FAKE_MOVEIT,
+    }
+    for name, text in modules.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        for folder in path.relative_to(tmp_path).parents:
+            if folder.name:
+                (tmp_path / folder / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    planners: list[PlannerProcess] = []
+
+    def start(**play: Any) -> PlannerProcess:
+        monkeypatch.setenv("FAKE_MOVEIT", json.dumps({"log": str(tmp_path / "log"), **play}))
+        planners.append(PlannerProcess(SETTINGS))
+        return planners[-1]
+
+    start.log = tmp_path / "log"  # type: ignore[attr-defined]
+    yield start
+    for planner in planners:
+        planner.close()
+
+
+def until(condition: Any, timeout: float = 20.0) -> None:
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def over(motion: Any, now: float = 0.0) -> MotionState:
+    until(lambda: motion.poll(now) is not MotionState.RUNNING)
+    return motion.poll(now)
+
+
+def test_moveit_plans_around_table_and_tool_after_the_lift_and_its_plan_is_followed(
+    fake_moveit: Any,
+) -> None:
+    client = ActionClient()
+    planner = fake_moveit(start=list(ABOVE.positions))
+    mover = MoveItMover(planner, follower(client), planning_time=1.0)
+    until(lambda: mover.missing() == "")
+    motion = mover.start(REQUEST, 0.0)
+    assert np.allclose(client.goals[0].trajectory.points[-1].positions, ABOVE.positions)
+    client.accept()
+    client.finish(error_code=0, error_string="")
+    until(lambda: motion.poll(0.0) is MotionState.RUNNING and len(client.goals) == 2)
+    planned = client.goals[1].trajectory
+    assert tuple(planned.joint_names) == JOINTS  # MoveIt named them in another order
+    assert np.allclose(planned.points[-1].positions, HOME.positions)
+    client.accept()
+    client.finish(error_code=0, error_string="")
+    assert over(motion) is MotionState.DONE
+    log = fake_moveit.log.read_text()
+    assert "box [1.35, 1.2, 0.04] at (0.275, 0.0, -0.025) in panda_link0" in log
+    assert "cylinder [0.19, 0.03] on panda_link8" in log
+    assert "velocity 0.1" in log
+
+
+@pytest.mark.parametrize(
+    ("play", "message"),
+    [
+        ({"code": -1}, "MoveIt found no way (error code -1)"),
+        ({"error": "planner died"}, "MoveIt failed: RuntimeError: planner died"),
+        ({"start": [0.0] * 7}, "MoveIt planned from elsewhere"),
+        ({"end": [0.0] * 7}, "away from home of block_push"),
+        ({"exit": True}, "MoveIt's process ended"),
+    ],
+)
+def test_a_plan_that_fails_or_makes_no_sense_is_not_followed(
+    fake_moveit: Any, play: dict[str, Any], message: str
+) -> None:
+    client = ActionClient()
+    mover = MoveItMover(
+        fake_moveit(**{"start": START.tolist(), **play}), follower(client), planning_time=1.0
+    )
+    until(lambda: mover.missing() == "")
+    motion = mover.start(MotionRequest(START, None, HOME), 0.0)
+    assert over(motion) is MotionState.FAILED
+    assert message in motion.message
+    assert client.goals == []
+
+
+def test_a_planner_that_hangs_is_given_up_and_a_cancelled_plan_not_followed(
+    fake_moveit: Any,
+) -> None:
+    client = ActionClient()
+    mover = MoveItMover(
+        fake_moveit(start=START.tolist(), hang=True), follower(client), planning_time=1.0
+    )
+    until(lambda: mover.missing() == "")
+    motion = mover.start(MotionRequest(START, None, HOME), 0.0)
+    assert motion.poll(20.0) is MotionState.RUNNING
+    assert motion.poll(21.1) is MotionState.FAILED
+    assert "no answer in time" in motion.message
+
+    mover = MoveItMover(fake_moveit(start=START.tolist()), follower(client), planning_time=1.0)
+    until(lambda: mover.missing() == "")
+    motion = mover.start(MotionRequest(START, None, HOME), 0.0)
+    motion.cancel()
+    assert over(motion) is MotionState.FAILED
+    assert client.goals == []
+
+
+def test_without_moveit_the_planner_says_what_to_install() -> None:
+    planner = PlannerProcess(SETTINGS)
+    try:
+        until(lambda: "is still starting" not in planner.trouble())
+        assert "sudo apt install ros-$ROS_DISTRO-moveit-py" in planner.trouble()
+    finally:
+        planner.close()
+
+
+def test_a_path_is_checked_before_it_is_followed() -> None:
+    zero = np.zeros(7)
+    good = [PathPoint(0.0, START, zero, zero), PathPoint(1.0, HOME.array(), zero, zero)]
+    assert path_trouble(good, START, HOME) == ""
+    assert "empty" in path_trouble(good[:1], START, HOME)
+    twice = [good[0], PathPoint(0.0, HOME.array(), zero, zero)]
+    assert "make no sense" in path_trouble(twice, START, HOME)
+    broken = [good[0], PathPoint(1.0, HOME.array() * np.nan, zero, zero)]
+    assert "make no sense" in path_trouble(broken, START, HOME)
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("trajectory", r"control_msgs\.action.*sudo apt install ros-\$ROS_DISTRO-control-msgs"),
+        ("ptp", r"franka_msgs\.action.*build franka_ros2"),
+    ],
+)
+def test_missing_messages_are_named_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, method: str, message: str
+) -> None:
+    for name in ("control_msgs", "control_msgs.action", "franka_msgs", "franka_msgs.action"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(MoverError, match=message):
+        make_mover(None, {"method": method}, load_task_card("block_push"))  # type: ignore[arg-type]

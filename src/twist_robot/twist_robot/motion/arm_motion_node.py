@@ -1,0 +1,283 @@
+"""The arm's motions outside of an episode: home, and the reset of a trial on the lab's robot.
+
+``~/home`` and ``~/reset`` answer when the arm stands at its target by its own joint states, or
+with the reason why it does not. ``~/reset`` has the twin's interface; a person puts the objects to
+where its answer says. ``~/stop`` ends a motion under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from twist_msgs.srv import ResetTrial
+from twist_robot.motion.arrival import JointReading
+from twist_robot.motion.homing import Homing, HomingRules
+from twist_robot.motion.joint_targets import ARMS, HomeKinematics, TargetError, ready_target
+from twist_robot.motion.movers import METHODS, MakeMover, MoverError, make_mover
+from twist_robot.motion.surroundings import ArmSurroundings
+from twist_sim.layout import draw_layout
+from twist_sim.ros.node_parameters import NodeParameter, ParameterError, declare_parameters
+from twist_sim.task_card import TaskCardError, load_task_card
+
+NODE_NAME = "arm_motion"
+_POLL_PERIOD = 0.02
+_SPIN_TIMEOUT = 0.1
+_RULES = HomingRules()
+
+PARAMETERS = (
+    NodeParameter("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
+    NodeParameter("arm", "panda", "Whose joint names and limits count.", choices=ARMS),
+    NodeParameter(
+        "method",
+        "trajectory",
+        "How the arm is moved: trajectory (straight in joint space, by the trajectory controller), "
+        "moveit (planned around table and tool), or ptp (the FR3 driver's own motion).",
+        choices=METHODS,
+    ),
+    NodeParameter(
+        "target", "home", "home of the task, or the arm's ready posture.", choices=("home", "ready")
+    ),
+    NodeParameter(
+        "trajectory_action",
+        "joint_trajectory_controller/follow_joint_trajectory",
+        "FollowJointTrajectory action of the arm's controller.",
+    ),
+    NodeParameter("ptp_action", "action_server/ptp_motion", "PTPMotion action of the FR3 driver."),
+    NodeParameter(
+        "controller",
+        "",
+        "Controller that is deactivated during a ptp motion and activated after it; empty: none.",
+    ),
+    NodeParameter("policy_node", "twist_policy_node", "Name of the policy node."),
+    NodeParameter("max_velocity", 0.3, "Largest joint velocity, rad/s.", (0.01, 1.0)),
+    NodeParameter("max_acceleration", 0.5, "Largest joint acceleration, rad/s^2.", (0.05, 5.0)),
+    NodeParameter("attempts", _RULES.attempts, "How often a motion is tried.", (1, 10)),
+    NodeParameter(
+        "tolerance", _RULES.tolerance, "Radians per joint within which it arrived.", (0.001, 0.1)
+    ),
+    NodeParameter("motion_timeout", _RULES.motion_timeout, "Seconds per motion.", (1.0, 600.0)),
+    NodeParameter(
+        "arrival_timeout", _RULES.arrival_timeout, "Seconds until the arm stands.", (0.5, 60.0)
+    ),
+    NodeParameter(
+        "input_timeout",
+        _RULES.input_timeout,
+        "Seconds until joint states and the motion server are there; MoveIt needs some ten.",
+        (0.5, 120.0),
+    ),
+    NodeParameter("lift", _RULES.lift, "First go straight up to the home height."),
+    NodeParameter("moveit_config", "", "MoveIt configuration package, for method moveit."),
+    NodeParameter("move_group", "", "Planning group; empty: <arm>_arm."),
+    NodeParameter("base_frame", "", "Frame of the table; empty: <arm>_link0."),
+    NodeParameter("planning_time", 5.0, "Seconds MoveIt may plan.", (0.1, 60.0)),
+    NodeParameter(
+        "velocity_scaling", 0.1, "Share of the arm's limits that MoveIt plans with.", (0.01, 1.0)
+    ),
+)
+
+
+class ArmConnections(Node):
+    """Joint states, actions and other nodes; spun in a thread of its own while services wait."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(f"{NODE_NAME}_io", **options)
+        self.reading: JointReading | None = None
+        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(JointState, "joint_states", self._on_joint_state, newest)
+
+    def _on_joint_state(self, message: JointState) -> None:
+        self.reading = JointReading.from_lists(
+            time.monotonic(), message.name, message.position, message.velocity
+        )
+
+
+class ArmMotionNode(Node):
+    """Serves ``~/home``, ``~/reset`` and ``~/stop``.
+
+    Args:
+        make: makes the mover; replaced in tests.
+        options: of `rclpy.node.Node`.
+
+    Raises:
+        ParameterError: a parameter is not usable.
+        TaskCardError: the task card is unknown or wrong.
+        TargetError: the target is out of the arm's reach.
+        MoverError: what the method needs is not installed.
+    """
+
+    def __init__(self, make: MakeMover = make_mover, **options: Any) -> None:
+        super().__init__(NODE_NAME, **options)
+        values = declare_parameters(self, PARAMETERS)
+        self._card = load_task_card(values["task"])
+        kinematics = HomeKinematics(self._card, values["arm"])
+        self._lifted = kinematics.lifted
+        self._target = (
+            ready_target(values["arm"]) if values["target"] == "ready" else kinematics.home
+        )
+        self._rules = HomingRules(
+            attempts=values["attempts"],
+            tolerance=values["tolerance"],
+            motion_timeout=values["motion_timeout"],
+            arrival_timeout=values["arrival_timeout"],
+            input_timeout=values["input_timeout"],
+            lift=values["lift"],
+        )
+        self._moving = False
+        self._stop_requested = ""
+        self._ending = False
+        context = {"context": options["context"]} if "context" in options else {}
+        self._connections = ArmConnections(**context)
+        self._mover, self._planner = make(self._connections, values, self._card)
+        self._surroundings = ArmSurroundings(self._connections, values["policy_node"])
+        # Served by the other thread: this one waits while the arm moves.
+        self._connections.create_service(Trigger, f"{NODE_NAME}/stop", self._on_stop)
+        self.create_service(Trigger, "~/home", self._on_home)
+        self.create_service(ResetTrial, "~/reset", self._on_reset)
+        self._executor = SingleThreadedExecutor(**context)
+        self._executor.add_node(self._connections)
+        self._thread = threading.Thread(target=self._spin, daemon=True, name="arm connections")
+        self._thread.start()
+        self.get_logger().info(
+            f"ready: {values['arm']} to {self._target.name} by {values['method']}, at most "
+            f"{values['max_velocity']:g} rad/s"
+        )
+
+    def _spin(self) -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    def end(self, reason: str) -> None:
+        """Cancels a motion under way; signal-safe."""
+        self._ending = True
+        self._stop_requested = reason
+
+    def close(self) -> None:
+        """Ends what this node started."""
+        self._executor.shutdown()
+        self._thread.join(5.0)
+        if self._planner is not None:
+            self._planner.close()
+        self._connections.destroy_node()
+
+    def _go(self) -> str:
+        """Moves to the target; returns what went wrong, in words, or nothing."""
+        homing = Homing(
+            self._target,
+            self._lifted,
+            self._mover,
+            self._surroundings,
+            self._rules,
+            time.monotonic(),
+        )
+        if not self._ending:
+            self._stop_requested = ""
+        self._moving = True
+        step = None
+        while not homing.over:
+            if self._stop_requested:
+                homing.stop(self._stop_requested)
+            reading = self._connections.reading
+            if reading is not None:
+                homing.joint_state(reading)
+            homing.poll(time.monotonic())
+            if homing.step is not step:
+                step = homing.step
+                self.get_logger().info(f"{self._target.name}: {step.value}")
+            time.sleep(_POLL_PERIOD)
+        self._moving = False
+        if homing.error:
+            self.get_logger().error(homing.error)
+        return homing.error
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        trouble = self._go()
+        response.success = not trouble
+        response.message = trouble or f"the arm is at {self._target.name}"
+        return response
+
+    def _on_reset(
+        self, request: ResetTrial.Request, response: ResetTrial.Response
+    ) -> ResetTrial.Response:
+        if request.task != self._card.task:
+            response.message = (
+                f"this node knows the task {self._card.task!r}, not {request.task!r}; start it "
+                f"with task:={request.task}"
+            )
+            return response
+        try:
+            layout = draw_layout(self._card, request.seed, request.trial)
+        except ValueError as error:
+            response.message = str(error)
+            return response
+        response.layout.object_position = list(layout.object_position)
+        response.layout.object_yaw = layout.object_yaw
+        response.layout.goal_position = list(layout.goal_position)
+        trouble = self._go()
+        response.success = not trouble
+        response.message = trouble or (
+            f"the arm is at {self._target.name}; now put the objects of trial {request.trial} of "
+            f"seed {request.seed} in place"
+        )
+        return response
+
+    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._stop_requested = "stopped by ~/stop"
+        response.success = True
+        response.message = (
+            "the motion is being cancelled" if self._moving else "no motion is under way"
+        )
+        return response
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the ``arm_motion`` executable; 0 after a signal, 1 when it cannot start."""
+    ended = threading.Event()
+    node: ArmMotionNode | None = None
+
+    def on_signal(*_: object) -> None:
+        ended.set()
+        if node is not None:
+            node.end("this node was told to end")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    rclpy.init(
+        args=list(arguments) if arguments is not None else sys.argv,
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    try:
+        node = ArmMotionNode()
+    except (ParameterError, TaskCardError, TargetError, MoverError) as error:
+        get_logger(NODE_NAME).fatal(str(error))
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=_SPIN_TIMEOUT)
+    finally:
+        node.close()
+        node.destroy_node()
+        executor.shutdown()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,281 @@
+"""Motions planned by MoveIt, in its own process, and followed by the trajectory controller."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from twist_robot.motion.joint_path import PathPoint
+from twist_robot.motion.joint_targets import JointTarget
+from twist_robot.motion.motions import (
+    FailedMotion,
+    Motion,
+    MotionRequest,
+    MotionSequence,
+    MotionState,
+)
+from twist_robot.motion.trajectory_mover import TrajectoryMover
+
+_START_TOLERANCE = 0.05
+"""Radians by which a planned path may begin away from the measured positions."""
+_END_TOLERANCE = 0.01
+"""Radians by which it may end away from the target."""
+_ANSWER_MARGIN = 20.0
+"""Seconds that an answer may take longer than the planning time."""
+
+
+@dataclass(frozen=True)
+class PlannerSettings:
+    """What the planner's process is told at its start.
+
+    Attributes:
+        moveit_config: MoveIt configuration package.
+        move_group: planning group of the arm.
+        base_frame: frame of the table.
+        tip_frame: link that the tool is on.
+        joint_states: topic.
+        planning_time: seconds per plan.
+        velocity_scaling: share of the arm's velocity and acceleration limits.
+        table_size: metres along x, y, z.
+        table_centre: metres, base frame.
+        tool_length: along z of `tip_frame`, metres; 0 where the robot model has the tool.
+        tool_radius: metres.
+        touch_links: links that the tool may touch.
+    """
+
+    moveit_config: str
+    move_group: str
+    base_frame: str
+    tip_frame: str
+    joint_states: str
+    planning_time: float
+    velocity_scaling: float
+    table_size: tuple[float, float, float]
+    table_centre: tuple[float, float, float]
+    tool_length: float
+    tool_radius: float
+    touch_links: tuple[str, ...]
+
+
+class PlannerProcess:
+    """`twist_robot.motion.moveit_planner` as a child process.
+
+    Args:
+        settings: for the planner.
+    """
+
+    def __init__(self, settings: PlannerSettings) -> None:
+        reader, writer = os.pipe()
+        self._answers: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._ready = False
+        self._error = ""
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "twist_robot.motion.moveit_planner",
+                json.dumps(asdict(settings)),
+                str(writer),
+            ],
+            stdin=subprocess.PIPE,
+            pass_fds=(writer,),
+            text=True,
+        )
+        os.close(writer)
+        threading.Thread(
+            target=self._read, args=(reader,), daemon=True, name="planner answers"
+        ).start()
+
+    def _read(self, reader: int) -> None:
+        with os.fdopen(reader, encoding="utf-8") as lines:
+            for line in lines:
+                self._answers.put(json.loads(line))
+        self._answers.put({"gone": True})
+
+    def trouble(self) -> str:
+        """Why it cannot plan now, in words; empty when it can. Old answers are thrown away."""
+        while (answer := self.answer()) is not None:
+            self._ready = self._ready or bool(answer.get("ready"))
+        return self._error or ("" if self._ready else "MoveIt is still starting")
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Sends a request; what goes wrong comes as an answer."""
+        try:
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            self._answers.put({"error": f"MoveIt's process is gone ({error})"})
+
+    def answer(self) -> dict[str, Any] | None:
+        """The next answer, or None yet."""
+        with contextlib.suppress(Empty):
+            answer = self._answers.get_nowait()
+            if "gone" in answer:
+                self._error = self._error or (
+                    "MoveIt's process ended; its log tells why. Start this node again"
+                )
+                return {"error": self._error}
+            if "error" in answer and not self._ready:
+                self._error = str(answer["error"])
+            return answer
+        return None
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+
+
+class MoveItMover:
+    """Lifts the tool straight up, then goes where and how MoveIt has planned.
+
+    Args:
+        planner: plans.
+        follower: lifts, and follows what was planned.
+        planning_time: seconds, as the planner was told.
+        configurations: names of targets that MoveIt knows by name (``ready``).
+    """
+
+    def __init__(
+        self,
+        planner: PlannerProcess,
+        follower: TrajectoryMover,
+        *,
+        planning_time: float,
+        configurations: tuple[str, ...] = ("ready",),
+    ) -> None:
+        self._planner = planner
+        self._follower = follower
+        self._timeout = planning_time + _ANSWER_MARGIN
+        self._configurations = configurations
+
+    def missing(self) -> str:
+        """What is not there yet, in words."""
+        return self._planner.trouble() or self._follower.missing()
+
+    def start(self, request: MotionRequest, now: float) -> Motion:
+        """Starts with the lift, where one is needed."""
+        stages = []
+        via = request.via
+        if via is not None:
+            lift = MotionRequest(request.start, None, via)
+            stages.append(lambda at: self._follower.start(lift, at))
+        stages.append(lambda at: self._plan(request, at))
+        return MotionSequence(stages, now)
+
+    def _plan(self, request: MotionRequest, now: float) -> Motion:
+        target = request.target
+        named = target.name in self._configurations
+        self._planner.ask(
+            {
+                "joints": list(target.joints),
+                "positions": list(target.positions),
+                "configuration": target.name if named else "",
+            }
+        )
+        start = request.start if request.via is None else request.via.array()
+        return _PlannedMotion(self._planner, self._follower, target, start, now + self._timeout)
+
+
+class _PlannedMotion:
+    """Waits for the plan, checks it, and has it followed."""
+
+    def __init__(
+        self,
+        planner: PlannerProcess,
+        follower: TrajectoryMover,
+        target: JointTarget,
+        start: Any,
+        deadline: float,
+    ) -> None:
+        self.message = ""
+        self._planner = planner
+        self._follower = follower
+        self._target = target
+        self._start = start
+        self._deadline = deadline
+        self._cancelled = False
+        self._motion: Motion | None = None
+
+    def poll(self, now: float) -> MotionState:
+        """How it stands."""
+        if self._motion is None:
+            answer = self._planner.answer()
+            if answer is None and now <= self._deadline:
+                return MotionState.RUNNING
+            self._motion = self._begin(answer, now)
+        state = self._motion.poll(now)
+        self.message = self._motion.message
+        return state
+
+    def cancel(self) -> None:
+        """Cancels the motion; a plan that comes later is not followed."""
+        self._cancelled = True
+        if self._motion is not None:
+            self._motion.cancel()
+
+    def _begin(self, answer: dict[str, Any] | None, now: float) -> Motion:
+        if self._cancelled:
+            return FailedMotion("cancelled")
+        if answer is None:
+            return FailedMotion("MoveIt gave no answer in time; restart this node")
+        if "path" not in answer:
+            return FailedMotion(str(answer.get("error", f"MoveIt answered {answer}")))
+        path = [
+            PathPoint(
+                float(point["time"]),
+                np.array(point["positions"]),
+                np.array(point["velocities"]),
+                np.array(point["accelerations"]),
+            )
+            for point in answer["path"]
+        ]
+        trouble = path_trouble(path, self._start, self._target)
+        if trouble:
+            return FailedMotion(trouble)
+        return self._follower.follow(self._target.joints, path, now)
+
+
+def path_trouble(path: list[PathPoint], start: Any, target: JointTarget) -> str:
+    """What is wrong with a planned path, in words; empty when it may be followed.
+
+    Args:
+        path: from the planner.
+        start: where the arm is, radians.
+        target: where it has to end.
+    """
+    if len(path) < 2:
+        return "MoveIt planned an empty path"
+    numbers = np.concatenate(
+        [np.r_[p.time, p.positions, p.velocities, p.accelerations] for p in path]
+    )
+    times = np.array([point.time for point in path])
+    if not np.isfinite(numbers).all() or not (np.diff(times) > 0).all():
+        return "MoveIt planned a path with times or numbers that make no sense"
+    begin = float(np.max(np.abs(path[0].positions - start)))
+    if begin > _START_TOLERANCE:
+        return (
+            f"MoveIt planned from elsewhere: {begin:.3f} rad away from the measured joints; does "
+            "it listen to the arm's own joint states?"
+        )
+    end = float(np.max(np.abs(path[-1].positions - target.array())))
+    if end > _END_TOLERANCE:
+        return (
+            f"MoveIt planned to a place {end:.3f} rad away from {target.name}: its configuration "
+            "knows another posture by that name"
+        )
+    return ""

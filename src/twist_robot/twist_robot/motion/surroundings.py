@@ -1,0 +1,105 @@
+"""Who else could move the arm: the policy, other commanders of Servo, and Servo itself."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import GetState
+from std_srvs.srv import SetBool
+
+from twist_robot.motion.motions import Motion
+from twist_robot.service_call import ServiceCall
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+COMMAND_TOPICS = ("servo_node/pose_target_cmds", "servo_node/delta_twist_cmds")
+"""Whoever publishes these moves the arm; the policy node does so only while it is active."""
+_LOOK_AROUND = 2.0
+"""Seconds that a new node takes to hear of the others."""
+_STATE_AGE = 2.0
+"""Seconds that the policy's state counts."""
+_ASK_PERIOD = 0.25
+CALL_TIMEOUT = 5.0
+"""Seconds in which Servo and the controller manager have to answer."""
+_ACTIVE = {
+    State.PRIMARY_STATE_ACTIVE: "active",
+    State.TRANSITION_STATE_ACTIVATING: "being activated",
+    State.TRANSITION_STATE_DEACTIVATING: "being deactivated",
+}
+
+
+class ArmSurroundings:
+    """Watches the policy and Servo on the graph.
+
+    Args:
+        node: owns the clients; another thread spins it.
+        policy_node: name of the policy node.
+    """
+
+    def __init__(self, node: Node, policy_node: str) -> None:
+        self._node = node
+        self._policy = policy_node
+        self._born = time.monotonic()
+        self._get_state = node.create_client(GetState, f"{policy_node}/get_state")
+        self._pause = node.create_client(SetBool, "servo_node/pause_servo")
+        self._topics = [node.resolve_topic_name(topic) for topic in COMMAND_TOPICS]
+        self._state: tuple[int, float] | None = None
+        self._asked: tuple[Any, float] | None = None
+        node.create_timer(_ASK_PERIOD, self._ask)
+
+    def _ask(self) -> None:
+        now = time.monotonic()
+        if self._asked is not None:
+            future, since = self._asked
+            if future.done():
+                if future.exception() is None:
+                    self._state = (int(future.result().current_state.id), since)
+            elif now - since < _STATE_AGE:
+                return
+            else:
+                self._get_state.remove_pending_request(future)
+        self._asked = None
+        if self._get_state.service_is_ready():
+            self._asked = (self._get_state.call_async(GetState.Request()), now)
+
+    def missing(self, now: float) -> str:
+        """Says so while the graph, or the policy's state, is not known yet."""
+        if now - self._born < _LOOK_AROUND:
+            return "this node has just started and does not know the others yet"
+        known = self._state is not None and now - self._state[1] <= _STATE_AGE
+        if self._get_state.service_is_ready() and not known:
+            return f"{self._policy} does not say whether it is active; is it hanging?"
+        return ""
+
+    def objection(self, now: float) -> str:
+        """The policy is active, or somebody commands Servo."""
+        if self._state is not None and now - self._state[1] <= _STATE_AGE:
+            label = _ACTIVE.get(self._state[0])
+            if label is not None:
+                return (
+                    f"{self._policy} is {label}: deactivate it first "
+                    f"(ros2 lifecycle set /{self._policy} deactivate)"
+                )
+        for topic in self._topics:
+            if self._node.count_publishers(topic) > 0:
+                names = {info.node_name for info in self._node.get_publishers_info_by_topic(topic)}
+                return (
+                    f"{', '.join(sorted(names)) or 'another node'} commands the arm on {topic}: "
+                    "stop it first (a node that was killed is forgotten after 20 s)"
+                )
+        return ""
+
+    def pause_servo(self, now: float) -> Motion | None:
+        """Pauses Servo, so that it does not hold against the motion."""
+        if not self._pause.service_is_ready():
+            return None
+        return ServiceCall(
+            self._pause,
+            SetBool.Request(data=True),
+            lambda response: "" if response.success else response.message or "refused",
+            now,
+            CALL_TIMEOUT,
+        )
