@@ -19,6 +19,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from twist_msgs.msg import GroundTruth
@@ -99,6 +100,7 @@ class RobotTwin(Node):
             newest,
         )
         self.create_service(ResetTrial, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/home", self._on_home)
         self._pacer = RealTimePacer(self._world.timestep, _MAX_CATCH_UP, self._now())
         self.create_timer(1.0 / _CONTROL_RATE, self._on_control_timer)
         self.create_timer(1.0 / values["camera_rate"], self._on_camera_timer)
@@ -249,6 +251,12 @@ class RobotTwin(Node):
         response.layout.goal_position = list(layout.goal_position)
         response.message = f"trial {request.trial} of seed {request.seed} is set up"
         self.get_logger().info(response.message)
+        return response
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._world.go_home()
+        self._last_command = 0
+        response.success, response.message = True, "the arm is home"
         return response
 
     def _show_trial(self, seed: int, trial: int) -> Layout:
