@@ -12,6 +12,8 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 MAY_IMPORT = {
     "twist_policy": set(),
     "twist_policy_node": {"twist_policy", "twist_msgs"},
+    "twist_camera": {"twist_policy"},
+    "twist_camera/ros": {"twist_policy", "twist_msgs"},
     "twist_robot": {"twist_policy", "twist_msgs"},
     "twist_sim": {"twist_policy"},
     "twist_sim/ros": {"twist_policy", "twist_msgs"},
@@ -24,11 +26,13 @@ MAY_IMPORT = {
         "twist_policy_node",
         "twist_sim",
         "twist_evaluation",
+        "twist_camera",
     },
 }
 """Package, or folder of one with rules of its own, to the packages of ours that it may import."""
 
 MAY_USE_ROS = {
+    "twist_camera/ros",
     "twist_policy_node",
     "twist_robot",
     "twist_robot/motion",

@@ -1,0 +1,1 @@
+"""The camera: drivers' settings checked, our own driver, calibration, and the reference view."""
