@@ -70,6 +70,9 @@ def add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> None:
         actuator.set_to_position(kp=_STIFFNESS, kv=_DAMPING)
 
 
+FingerMemory = tuple[bool, float, float, float, float, float]
+
+
 class FingerDrive:
     """Where the fingers are driven to, substep by substep, after a gripper command.
 
@@ -87,8 +90,6 @@ class FingerDrive:
         self.spec: GripperSpec = hand.gripper
         self._latency = hand.latency
         self._timestep = timestep
-        self._reach = self.spec.force / _STIFFNESS
-        self._stride = self.spec.speed / 2 * timestep
         self.reset(self.spec.open_width, closed=False)
 
     def reset(self, width: float, *, closed: bool) -> None:
@@ -97,17 +98,32 @@ class FingerDrive:
         self._goal = 0.0 if closed else self.spec.open_width / 2
         self._setpoint = width / 2
         self._elapsed = self.spec.command_time
+        self._use(None, None)
 
-    def command(self, *, close: bool, width: float | None = None) -> None:
+    def command(
+        self,
+        *,
+        close: bool,
+        width: float | None = None,
+        speed: float | None = None,
+        force: float | None = None,
+    ) -> None:
         """Starts a command: closing until something resists, or opening.
 
         Args:
             close: whether to close.
             width: metres to go to; the open width, or nothing between the fingers, when None.
+            speed: change of the width, metres per second; the card's when None.
+            force: largest force of the fingers, newtons; the card's when None.
         """
         self.closed = close
+        self._use(speed, force)
         self._goal = (0.0 if close else self.spec.open_width / 2) if width is None else width / 2
         self._elapsed = 0.0
+
+    def _use(self, speed: float | None, force: float | None) -> None:
+        self._stride = (self.spec.speed if speed is None else speed) / 2 * self._timestep
+        self._reach = (self.spec.force if force is None else force) / _STIFFNESS
 
     @property
     def busy(self) -> float:
@@ -129,10 +145,14 @@ class FingerDrive:
         )
         return setpoints
 
-    def memory(self) -> tuple[bool, float, float, float]:
+    def memory(self) -> FingerMemory:
         """What a snapshot has to keep; `recall` is its inverse."""
-        return self.closed, self._goal, self._setpoint, self._elapsed
+        return (
+            *(self.closed, self._goal, self._setpoint, self._elapsed),
+            *(self._stride, self._reach),
+        )
 
-    def recall(self, memory: tuple[bool, float, float, float]) -> None:
+    def recall(self, memory: FingerMemory) -> None:
         """Goes back to what `memory` returned."""
-        self.closed, self._goal, self._setpoint, self._elapsed = memory
+        self.closed, self._goal, self._setpoint, self._elapsed = memory[:4]
+        self._stride, self._reach = memory[4:]

@@ -67,11 +67,16 @@ def draw_layout(card: TaskCard, seed: int, trial: int) -> Layout:
 
 
 def _draw_layout(
-    card: TaskCard, generator: np.random.Generator, distances: tuple[float, float] | None
+    card: TaskCard,
+    generator: np.random.Generator,
+    distances: tuple[float, float] | None,
+    margin: float = 0.0,
 ) -> Layout:
     regions = card.layout
+    lower = np.maximum(np.array(regions.object_lower) - margin, card.workspace.lower[:2])
+    upper = np.minimum(np.array(regions.object_upper) + margin, card.workspace.upper[:2])
     for _ in range(_MOST_DRAWS):
-        object_xy = generator.uniform(regions.object_lower, regions.object_upper)
+        object_xy = generator.uniform(lower, upper)
         goal_xy = object_xy
         if regions.goal_lower is not None and regions.goal_upper is not None:
             goal_xy = generator.uniform(regions.goal_lower, regions.goal_upper)
@@ -120,7 +125,8 @@ def draw_practice(card: TaskCard, seed: int, trial: int) -> Practice:
     generator = trial_generator(card.task, seed, trial, "practice")
     weights = np.array([start.weight for start in card.practice])
     start = card.practice[int(generator.choice(len(weights), p=weights / weights.sum()))]
-    layout = _draw_layout(card, generator, start.distance or card.layout.distance)
+    distances = start.distance or card.layout.distance
+    layout = _draw_layout(card, generator, distances, start.margin)
     lift = 0.0
     if start.held_height is not None:
         lift = float(generator.uniform(*start.held_height)) - layout.object_position[2]

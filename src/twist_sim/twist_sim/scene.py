@@ -5,13 +5,14 @@ Frame: ``panda_link0`` is MuJoCo's world frame (z up, table top at z = 0). Units
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twist_sim.hand import FINGER_JOINTS, PADS, FingerDrive
+from twist_sim.hand import FINGER_JOINTS, PADS, FingerDrive, FingerMemory
 from twist_sim.kinematics import DifferentialIk
 from twist_sim.layout import Layout, ObjectDynamics
 from twist_sim.panda import ARM_JOINTS
@@ -43,7 +44,7 @@ class SceneSnapshot:
     physics: Array
     joint_targets: Array
     dynamics: ObjectDynamics
-    fingers: tuple[bool, float, float, float] | None = None
+    fingers: FingerMemory | None = None
 
 
 class PandaScene:
@@ -59,6 +60,8 @@ class PandaScene:
 
     def __init__(self, card: TaskCard) -> None:
         self.card = card
+        self.on_substep: Callable[[], None] | None = None
+        """Called after every simulation substep, e.g. to see the world as a late camera does."""
         self.model: mujoco.MjModel = build_spec(card).compile()
         self.data = mujoco.MjData(self.model)
         self._scratch = mujoco.MjData(self.model)
@@ -209,7 +212,14 @@ class PandaScene:
             self._simulate(joints, _SETTLE_SUBSTEPS)
             mujoco.mj_kinematics(self.model, self.data)
 
-    def command_gripper(self, *, close: bool, width: float | None = None) -> None:
+    def command_gripper(
+        self,
+        *,
+        close: bool,
+        width: float | None = None,
+        speed: float | None = None,
+        force: float | None = None,
+    ) -> None:
         """Starts a gripper command; see `FingerDrive.command`.
 
         Raises:
@@ -217,7 +227,7 @@ class PandaScene:
         """
         if self._drive is None:
             raise ValueError(f"the tool of {self.card.task!r} is a peg; it takes no commands")
-        self._drive.command(close=close, width=width)
+        self._drive.command(close=close, width=width, speed=speed, force=force)
 
     def place(self, layout: Layout) -> None:
         """Places object (at rest) and goal without touching the arm."""
@@ -266,12 +276,15 @@ class PandaScene:
         """Holds joint targets for some substeps while the fingers follow their drive."""
         data = self.data
         data.ctrl[:7] = joint_targets
-        if self._drive is None:
+        if self._drive is None and self.on_substep is None:
             mujoco.mj_step(self.model, data, nstep=substeps)
             return
         for _ in range(substeps):
-            data.ctrl[7:] = self._drive.advance(data.qpos[self._fingers])
+            if self._drive is not None:
+                data.ctrl[7:] = self._drive.advance(data.qpos[self._fingers])
             mujoco.mj_step(self.model, data)
+            if self.on_substep is not None:
+                self.on_substep()
 
     def get_state(self) -> Array:
         """The simulator state that rendering needs, shape (SIM_STATE_SIZE,), float64."""

@@ -264,6 +264,8 @@ class PracticeStart:
         distance: between object and goal centres at the start; None keeps the layout's.
         held_height: range of the object's height when it starts held by the hand; None: it lies
             on the table.
+        margin: how far beyond the layout's region the object may lie, metres; it stays inside the
+            workspace.
     """
 
     name: str
@@ -272,9 +274,11 @@ class PracticeStart:
     tool_upper: Vector3
     distance: Range | None = None
     held_height: Range | None = None
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         _require_positive(weight=self.weight)
+        _require(self.margin >= 0.0, f"margin must not be negative, found {self.margin}")
         _require_box("tool", self.tool_lower, self.tool_upper)
         for name, value in (("distance", self.distance), ("held_height", self.held_height)):
             if value is not None:

@@ -109,6 +109,8 @@ class StudentConfig:
     norm: bool = True
     """GroupNorm(1) in the CNN; the published network has none."""
     padding: int = 1
+    equalise: bool = True
+    """Divide every image by its mean brightness (not in the paper)."""
     observes_ee_position: bool = True
     """The measured end-effector position as a second input; false is the paper's setting."""
 
@@ -249,7 +251,9 @@ PRESETS: dict[str, TrainingConfig] = {
             target_success=1.01,
         ),
         collection=CollectionConfig(episodes=6000, workers=8, looks=2),
-        student=StudentConfig(depth=48, norm=False, padding=0, observes_ee_position=False),
+        student=StudentConfig(
+            depth=48, norm=False, padding=0, equalise=False, observes_ee_position=False
+        ),
         distillation=DistillationConfig(
             steps=60_000,
             imagination_starts=800,

@@ -1,7 +1,8 @@
 """The robot twin: a Panda, a table and a camera in MuJoCo, as ROS nodes see a real cell.
 
 Simulated in real time. Takes joint trajectories, gives joint states, the pose of the IK tip
-(``panda_link8``), camera images and, for judges only, the ground truth.
+(``panda_link8``), camera images and, for judges only, the ground truth. Where the task's tool is
+the Panda's hand, the twin serves its gripper as Franka's driver does.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from twist_sim.appearance import (
     AppearanceSampler,
     nominal_appearance,
 )
+from twist_sim.hand import FINGER_JOINTS
 from twist_sim.layout import Layout
 from twist_sim.panda import ARM_JOINTS
 from twist_sim.rendering import SceneRenderer
 from twist_sim.ros.camera_messages import ImageComposer, camera_info, stamp_message
 from twist_sim.ros.camera_worker import CameraError, CameraWorker, Frame, FrameRequest, TakePicture
+from twist_sim.ros.gripper_server import GripperServer
 from twist_sim.ros.joint_command import JointCommandRules, TrajectoryRejected
 from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
 from twist_sim.ros.node_process import FatalNodeError, run_node
@@ -82,9 +85,13 @@ class RobotTwin(Node):
         self._rules = JointCommandRules(ARM_JOINTS, self._arm.limits.lower, self._arm.limits.upper)
         self._looks = _Looks(self._card, values["appearance"])
         self._command_timeout = round(values["command_timeout"] * NANOSECONDS)
+        self._joint_names = list(self._arm.joint_names)
+        if self._card.tool.hand is not None:
+            self._joint_names += FINGER_JOINTS
         self._last_command = 0
         self._last_reset = 0
         self._create_publishers()
+        self._gripper: GripperServer | None = None
         self._camera = CameraWorker(self._open_camera, self._deliver_frame)
         try:
             self._camera.wait_until_open(_CAMERA_TIMEOUT)
@@ -101,6 +108,8 @@ class RobotTwin(Node):
         )
         self.create_service(ResetTrial, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/home", self._on_home)
+        if self._card.tool.hand is not None:
+            self._gripper = GripperServer(self, self._world, FINGER_JOINTS)
         self._pacer = RealTimePacer(self._world.timestep, _MAX_CATCH_UP, self._now())
         self.create_timer(1.0 / _CONTROL_RATE, self._on_control_timer)
         self.create_timer(1.0 / values["camera_rate"], self._on_camera_timer)
@@ -110,8 +119,10 @@ class RobotTwin(Node):
         )
 
     def close(self) -> None:
-        """Ends the camera's thread."""
+        """Ends the camera's thread and the gripper's servers."""
         self._camera.close()
+        if self._gripper is not None:
+            self._gripper.destroy()
 
     def _create_publishers(self) -> None:
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
@@ -173,9 +184,13 @@ class RobotTwin(Node):
         world = self._world
         state = JointState()
         state.header.stamp = stamp
-        state.name = self._arm.joint_names
+        state.name = self._joint_names
         state.position = array("d", world.joint_positions.tobytes())
         state.velocity = array("d", world.joint_velocities.tobytes())
+        if self._gripper is not None:
+            state.position.frombytes(world.finger_positions.tobytes())
+            state.velocity.extend((0.0, 0.0))  # as Franka's driver has it
+            self._gripper.advance(self._pacer.stamp / NANOSECONDS, stamp)
         self._joint_states.publish(state)
         position, quaternion = world.flange_pose
         pose = PoseStamped()
@@ -227,6 +242,7 @@ class RobotTwin(Node):
         pose.orientation.w, pose.orientation.x = w, x
         pose.orientation.y, pose.orientation.z = y, z
         message.distance, message.success = truth.distance, truth.success
+        message.gripper_width, message.grasped = truth.finger_width, truth.grasped
         self._truths.publish(message)
 
     def _on_reset(
@@ -261,6 +277,8 @@ class RobotTwin(Node):
 
     def _show_trial(self, seed: int, trial: int) -> Layout:
         """Sets up a trial; when this returns, its first frame and truth have been published."""
+        if self._gripper is not None:
+            self._gripper.abort("the trial was set up anew")
         layout = self._world.reset(seed, trial)
         self._appearance = self._looks.for_trial(seed, trial)
         now = self._now()

@@ -1,7 +1,8 @@
-"""The simulated world behind the twin: arm under joint position control, object, goal. No ROS."""
+"""The simulated world behind the twin: arm under joint position control, hand, object. No ROS."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from twist_sim.layout import Layout, draw_dynamics, draw_layout
 from twist_sim.panda import FLANGE
+from twist_sim.ros.gripper_motion import FingerCommand
 from twist_sim.ros.panda_arm import VELOCITY_LIMITS
 from twist_sim.scene import PandaScene
 from twist_sim.task_card import TaskCard
@@ -27,6 +29,8 @@ class Truth:
         goal_position: (3,).
         distance: between object and goal as the success rule counts it.
         success: whether the task's success rule holds.
+        finger_width: between the finger pads; NaN without a hand.
+        grasped: whether both fingers press on the object.
     """
 
     tool_position: FloatArray
@@ -35,6 +39,8 @@ class Truth:
     goal_position: FloatArray
     distance: float
     success: bool
+    finger_width: float
+    grasped: bool
 
 
 class TwinWorld:
@@ -70,6 +76,16 @@ class TwinWorld:
         return self._scene.joint_velocities
 
     @property
+    def finger_positions(self) -> FloatArray:
+        """Measured fingers, metres from closed, shape (2,); empty without a hand."""
+        return self._scene.finger_positions
+
+    @property
+    def finger_width(self) -> float:
+        """Distance between the finger pads, metres; 0 without a hand."""
+        return self._scene.finger_width
+
+    @property
     def tool_position(self) -> FloatArray:
         """Tool tip, metres, base frame, shape (3,)."""
         return self._scene.tool_position
@@ -96,6 +112,8 @@ class TwinWorld:
             goal_position=scene.goal_position,
             distance=float(rules.distance(state)),
             success=bool(rules.success(state)),
+            finger_width=scene.finger_width if len(scene.finger_positions) else math.nan,
+            grasped=scene.grasped,
         )
 
     def reset(self, seed: int, trial: int) -> Layout:
@@ -126,6 +144,19 @@ class TwinWorld:
     def go_to(self, joints: FloatArray) -> None:
         """Commands joint positions, radians, shape (7,); they have been checked."""
         self._target = joints
+
+    def drive_fingers(self, command: FingerCommand) -> None:
+        """Drives the fingers from now on.
+
+        Raises:
+            ValueError: the tool is no hand.
+        """
+        self._scene.command_gripper(
+            close=command.grasping,
+            width=command.width,
+            speed=command.speed,
+            force=command.force,
+        )
 
     def hold(self) -> None:
         """Commands what has been reached of the last command."""

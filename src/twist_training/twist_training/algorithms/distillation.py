@@ -44,6 +44,7 @@ class Student(nn.Module):
             padding=config.padding,
             position_size=3 if contract.observes_ee_position else 0,
             state_size=contract.state_size,
+            equalise=config.equalise,
         )
         self.rssm = Rssm(teacher.rssm, contract.action_size, teacher.embedding)
 

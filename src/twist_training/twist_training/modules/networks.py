@@ -61,6 +61,8 @@ class ImageEncoder(nn.Module):
         padding: zero padding of each convolution, pixels.
         position_size: how many proprioceptive numbers are a second input; 0 for none.
         state_size: size of the auxiliary state estimate.
+        equalise: divide every image by its mean, one gain for all channels: exposure then
+            changes nothing but noise and clipping, and hues stay.
     """
 
     def __init__(
@@ -73,9 +75,11 @@ class ImageEncoder(nn.Module):
         padding: int,
         position_size: int,
         state_size: int,
+        equalise: bool = False,
         width: int = 256,
     ) -> None:
         super().__init__()
+        self.equalise = equalise
         layers: list[nn.Module] = []
         channels, edge = 3, image_size
         for multiple in (1, 2, 4, 8):
@@ -99,6 +103,10 @@ class ImageEncoder(nn.Module):
 
     def features(self, image: Tensor, position: Tensor) -> Tensor:
         """Shared features (N, F) of images (N, 3, W, W) in [-.5, .5] and positions (N, P)."""
+        if self.equalise:
+            bright = image + 0.5
+            mean = bright.mean((1, 2, 3), keepdim=True).clamp(min=0.02)
+            image = bright * (0.4 / mean) - 0.5
         visual = self.convolutions(image).flatten(1)
         if self.position_size > 0:
             visual = torch.cat([visual, self.position(position).to(visual.dtype)], -1)
