@@ -164,6 +164,119 @@ def paired_difference(
     return Interval(difference, max(-1.0, difference - low), min(1.0, difference + high))
 
 
+def area_under_roc(
+    positives: Sequence[float] | np.ndarray,
+    negatives: Sequence[float] | np.ndarray,
+    *,
+    positive_trials: Sequence[int] | np.ndarray | None = None,
+    negative_trials: Sequence[int] | np.ndarray | None = None,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """How well a score tells two kinds of episodes apart (Hanley and McNeil 1982).
+
+    The probability that a positive's score exceeds a negative's, ties counted half: 0.5 tells
+    nothing, 1 everything. The interval is a percentile bootstrap. Episodes that share a trial
+    number start alike, so trials are drawn anew rather than episodes, with all episodes of a trial.
+
+    Args:
+        positives: scores of what is to be detected, (P,).
+        negatives: scores of the rest, (N,).
+        positive_trials: trial number of each positive, (P,); each is a trial of its own when None.
+        negative_trials: likewise, (N,).
+        confidence: coverage, in (0, 1).
+        resamples: how often the trials are drawn anew.
+        seed: of the resampling.
+
+    Returns:
+        NaN throughout when either kind has no episode.
+
+    Raises:
+        ValueError: a score is not finite, a length does not fit, or trial numbers are given for
+            one kind alone.
+    """
+    _require_confidence(confidence)
+    above, below = (np.asarray(v, dtype=np.float64) for v in (positives, negatives))
+    if above.ndim != 1 or below.ndim != 1 or not np.isfinite(np.r_[above, below]).all():
+        raise ValueError("expected two rows of finite scores; drop or count the missing ones first")
+    if not above.size or not below.size:
+        return Interval(math.nan, math.nan, math.nan)
+    if (positive_trials is None) != (negative_trials is None):
+        raise ValueError("give the trial numbers of both kinds or of none")
+    if positive_trials is None or negative_trials is None:
+        trials = np.arange(above.size + below.size)
+    else:
+        trials = np.r_[np.asarray(positive_trials), np.asarray(negative_trials)]
+    if trials.shape != (above.size + below.size,):
+        raise ValueError(f"{above.size + below.size} scores need as many trials, not {trials.size}")
+    wins = (above[:, None] > below) + 0.5 * (above[:, None] == below)
+    _, group = np.unique(trials, return_inverse=True)
+    generator = np.random.default_rng(seed)
+    groups = int(group.max()) + 1
+    counts = generator.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
+    weights = counts[:, group].astype(np.float64)
+    for_above, for_below = weights[:, : above.size], weights[:, above.size :]
+    pairs = for_above.sum(1) * for_below.sum(1)
+    drawn = ((for_above @ wins) * for_below).sum(1)[pairs > 0] / pairs[pairs > 0]
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Interval(float(wins.mean()), float(low), float(high))
+
+
+def interquartile_mean(values: Sequence[float] | np.ndarray) -> float:
+    """Mean of the middle half of the values, whole numbers of them cut off at either end.
+
+    As ``rliable`` and ``scipy.stats.trim_mean(..., 0.25)`` have it. NaN without values.
+    """
+    data = np.sort(np.asarray(values, dtype=np.float64), axis=None)
+    cut = int(0.25 * data.size)
+    return float(data[cut : data.size - cut].mean()) if data.size else math.nan
+
+
+def stratified_bootstrap(
+    scores: Sequence[Sequence[float]] | Sequence[np.ndarray] | np.ndarray,
+    statistic: Callable[[np.ndarray], float] = interquartile_mean,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Interval of a statistic over runs of several tasks (Agarwal et al. 2021, NeurIPS).
+
+    Runs are drawn anew within each task, so that every resample has each task as often as the
+    data. With one task it is the ordinary bootstrap over runs.
+
+    Args:
+        scores: one row of run scores per task; rows may differ in length.
+        statistic: maps all scores, flattened, to a number.
+        confidence: coverage, in (0, 1).
+        resamples: how often the runs are drawn anew.
+        seed: of the resampling.
+
+    Returns:
+        NaN throughout without any score. With one run per task the interval is that one value:
+        a single run says nothing about how runs differ.
+
+    Raises:
+        ValueError: a score is not finite, or the confidence is not in (0, 1).
+    """
+    _require_confidence(confidence)
+    rows = [np.asarray(row, dtype=np.float64) for row in scores if len(row)]
+    if not rows:
+        return Interval(math.nan, math.nan, math.nan)
+    flat = np.concatenate(rows)
+    if not np.isfinite(flat).all():
+        raise ValueError("the bootstrap needs finite scores; drop or count the missing ones first")
+    generator = np.random.default_rng(seed)
+    drawn = np.concatenate(
+        [row[generator.integers(0, row.size, (resamples, row.size))] for row in rows], axis=1
+    )
+    tail = (1 - confidence) / 2
+    low, high = np.quantile([statistic(sample) for sample in drawn], [tail, 1 - tail])
+    return Interval(float(statistic(flat)), float(low), float(high))
+
+
 def percentile(values: Sequence[float] | np.ndarray, percent: float) -> float:
     """The `percent`-th percentile of the finite values; NaN without any."""
     data = np.asarray(values, dtype=np.float64)
