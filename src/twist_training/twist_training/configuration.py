@@ -11,9 +11,12 @@ import difflib
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from twist_training.modules.rssm import RssmConfig
+
+
+Settings = TypeVar("Settings")
 
 
 class ConfigurationError(ValueError):
@@ -277,16 +280,7 @@ def parse_arguments(arguments: list[str]) -> TrainingConfig:
     Raises:
         ConfigurationError: unknown preset or setting, or a value of the wrong kind.
     """
-    pairs: dict[str, str] = {}
-    for argument in arguments:
-        name, separator, value = argument.partition("=")
-        if not separator:
-            raise ConfigurationError(
-                f"expected name=value, found {argument!r}, for example preset=cpu"
-            )
-        if name in pairs:
-            raise ConfigurationError(f"{name} is given twice: {pairs[name]!r} and {value!r}")
-        pairs[name] = value
+    pairs = _pairs(arguments)
     preset = pairs.pop("preset", "cpu")
     if preset not in PRESETS:
         raise ConfigurationError(f"unknown preset {preset!r}; choose from {sorted(PRESETS)}")
@@ -295,6 +289,31 @@ def parse_arguments(arguments: list[str]) -> TrainingConfig:
         config = _replace(config, name.split("."), value, name)
     _validate(config)
     return config
+
+
+def with_arguments(settings: Settings, arguments: list[str]) -> Settings:
+    """A frozen dataclass of settings, with ``name=value`` arguments put in.
+
+    Raises:
+        ConfigurationError: an unknown setting, or a value of the wrong kind.
+    """
+    for name, value in _pairs(arguments).items():
+        settings = _replace(settings, name.split("."), value, name)
+    return settings
+
+
+def _pairs(arguments: list[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if not separator:
+            raise ConfigurationError(
+                f"expected name=value, found {argument!r}, for example seed=1"
+            )
+        if name in pairs:
+            raise ConfigurationError(f"{name} is given twice: {pairs[name]!r} and {value!r}")
+        pairs[name] = value
+    return pairs
 
 
 def from_dict(data: dict[str, Any]) -> TrainingConfig:
