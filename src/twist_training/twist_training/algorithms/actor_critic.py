@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from twist_training.algorithms.world_model import TeacherWorldModel
 from twist_training.configuration import TeacherConfig
 from twist_training.modules.distributions import (
+    TruncatedNormal,
     gumbel_like,
     project_to_unit_ball,
-    straight_through_one_hot,
 )
 from twist_training.modules.networks import Actor, mlp
 
@@ -56,16 +56,18 @@ class ActorCritic(nn.Module):
         """
         config = self.config
         rssm = world_model.rssm
+        scan = rssm.prior_scan()
+        noise = gumbel_like(h.new_empty(len(h), config.horizon, rssm.groups, rssm.classes))
         features = [torch.cat([h, z], -1)]
-        entropies = []
-        for _ in range(config.horizon):
+        means, stds = [], []
+        for t in range(config.horizon):
             policy = self.actor(features[-1].detach())
+            means.append(policy.mean)
+            stds.append(policy.std)
             # The environment's gate does the same to the translation.
             action = project_to_unit_ball(policy.rsample())
-            entropies.append(policy.entropy())
-            h = rssm.transition(action, h, z)
-            logits = rssm.prior(h)
-            z = straight_through_one_hot(logits, gumbel_like(logits))
+            latents = scan(action[:, None], h, z, noise[:, t, None])
+            h, z = latents.deterministic[:, 0], latents.stochastic[:, 0]
             features.append(torch.cat([h, z], -1))
         imagined = torch.stack(features)  # (H + 1, B, F)
         # The reward head predicts the reward of arriving at a state.
@@ -76,7 +78,7 @@ class ActorCritic(nn.Module):
             config.horizon, dtype=torch.float32, device=h.device
         )
         weights = weights[:, None]
-        entropy = torch.stack(entropies)
+        entropy = TruncatedNormal(torch.stack(means), torch.stack(stds)).entropy()
         actor_loss = -(weights * (returns + config.entropy * entropy)).mean()
         predicted = self.critic(imagined[:-1].detach()).float().squeeze(-1)
         critic_loss = 0.5 * (weights * (predicted - returns.detach()).square()).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twist_training.modules.distributions import gumbel_like, straight_through_one_hot
+from twist_training.modules.fused_scan import ScanWeights, fused_scan
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ class Rssm(nn.Module):
     def __init__(self, config: RssmConfig, action_size: int, embedding_size: int) -> None:
         super().__init__()
         self.config = config
+        self.fused = False
+        """Run `observe` and `replay` as one operation with a written-out backward pass. The plain
+        loops say what is computed; trainers switch them off."""
         self.groups, self.classes = config.groups, config.classes
         self.input = nn.Linear(config.stochastic + action_size, config.hidden)
         self.cell = LayerNormGru(config.hidden, config.deterministic)
@@ -134,6 +139,8 @@ class Rssm(nn.Module):
         h, z = self.initial(batch)
         if noise is None:
             noise = gumbel_like(h.new_empty(batch, length, self.groups, self.classes))
+        if self.fused:
+            return self._observe_fused(embedding, previous_action, noise)
         # The embedding's share of the posterior's first layer does not depend on h: one matmul
         # for all steps instead of one per step.
         weight_h, weight_e = self.posterior_hidden.weight.split(
@@ -184,6 +191,8 @@ class Rssm(nn.Module):
         batch, horizon = actions.shape[:2]
         if noise is None:
             noise = gumbel_like(h.new_empty(batch, horizon, self.groups, self.classes))
+        if self.fused:
+            return self.prior_scan()(actions, h, z, noise)
         states, samples, priors = [], [], []
         for t in range(horizon):
             h = self.transition(actions[:, t], h, z)
@@ -195,3 +204,74 @@ class Rssm(nn.Module):
         return LatentSequence(
             torch.stack(states, 1), torch.stack(samples, 1), torch.stack(priors, 1), None
         )
+
+    def prior_scan(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], LatentSequence]:
+        """`replay` for many calls with the same weights, which are cast once.
+
+        Takes actions (B, H, A), h (B, D), z (B, S * C) and noise (B, H, S, C).
+        """
+        if not self.fused:
+            return self.replay
+        weights = self._scan_weights(self.prior_hidden.weight, self.prior_logits)
+        bias = _cast(self.prior_hidden.bias)
+
+        def scan(actions: Tensor, h: Tensor, z: Tensor, noise: Tensor) -> LatentSequence:
+            states, logits, samples = fused_scan(
+                self._from_action(actions), bias, h, z, noise.transpose(0, 1), weights
+            )
+            return LatentSequence(
+                states.transpose(0, 1), samples.transpose(0, 1), logits.transpose(0, 1), None
+            )
+
+        return scan
+
+    def _observe_fused(
+        self, embedding: Tensor, previous_action: Tensor, noise: Tensor
+    ) -> LatentSequence:
+        h, z = self.initial(len(embedding))
+        head, from_embedding = self.posterior_hidden.weight.split(
+            [self.config.deterministic, embedding.shape[-1]], dim=1
+        )
+        states, logits, samples = fused_scan(
+            self._from_action(previous_action),
+            _time_major(F.linear(embedding, from_embedding, self.posterior_hidden.bias)),
+            h,
+            z,
+            noise.transpose(0, 1),
+            self._scan_weights(head, self.posterior_logits),
+        )
+        deterministic = states.transpose(0, 1).contiguous()
+        return LatentSequence(
+            deterministic,
+            samples.transpose(0, 1),
+            self.prior(deterministic),
+            logits.transpose(0, 1),
+        )
+
+    def _from_action(self, action: Tensor) -> Tensor:
+        """The action's share of the layer before the GRU, (T, B, hidden), of (B, T, A)."""
+        weight = self.input.weight[:, self.config.stochastic :]
+        return _time_major(F.linear(action, weight, self.input.bias))
+
+    def _scan_weights(self, head: Tensor, logits: nn.Linear) -> ScanWeights:
+        return ScanWeights(
+            latent=_cast(self.input.weight[:, : self.config.stochastic]),
+            cell=_cast(self.cell.linear.weight),
+            norm_weight=self.cell.norm.weight,
+            norm_bias=self.cell.norm.bias,
+            head=_cast(head),
+            logits=_cast(logits.weight),
+            logits_bias=_cast(logits.bias),
+        )
+
+
+def _cast(weight: Tensor) -> Tensor:
+    """`weight` in the precision that autocast computes in; itself without autocast."""
+    device = weight.device.type
+    if not torch.is_autocast_enabled(device):
+        return weight
+    return weight.to(torch.get_autocast_dtype(device))
+
+
+def _time_major(sequence: Tensor) -> Tensor:
+    return sequence.transpose(0, 1).contiguous()

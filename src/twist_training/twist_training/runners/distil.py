@@ -44,6 +44,8 @@ class DistillationTrainer:
         config = session.config.distillation
         self._session, self._config = session, config
         self._teacher, self.student = teacher.requires_grad_(False).eval(), student
+        for rssm in (teacher.world_model.rssm, student.rssm):
+            rssm.fused = session.config.fused
         warmup_lr = config.warmup_lr if config.warmup_steps else config.lr
         self.optimizer = torch.optim.Adam(
             [

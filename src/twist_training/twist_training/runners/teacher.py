@@ -38,6 +38,7 @@ class TeacherTrainer:
         self._teacher, self._session, self._config = teacher, session, config
         self._total = total_steps
         behaviour = teacher.behaviour
+        teacher.world_model.rssm.fused = session.config.fused
         self.optimizers = {
             "model": torch.optim.Adam(
                 teacher.world_model.parameters(), lr=config.model_lr, eps=1e-5
