@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "twist_policy_node": {"twist_policy", "twist_msgs"},
     "twist_camera": {"twist_policy"},
     "twist_camera/ros": {"twist_policy", "twist_msgs"},
-    "twist_robot": {"twist_policy", "twist_msgs"},
+    "twist_robot": {"twist_policy", "twist_msgs", "twist_sim"},
     "twist_sim": {"twist_policy"},
     "twist_sim/ros": {"twist_policy", "twist_msgs"},
     "twist_training": {"twist_policy", "twist_sim"},

@@ -21,6 +21,7 @@ setup(
     entry_points={
         "console_scripts": [
             "arm_motion = twist_robot.motion.arm_motion_node:main",
+            "robot_state = twist_robot.robot_state_node:main",
         ],
     },
 )

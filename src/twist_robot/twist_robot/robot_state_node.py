@@ -1,0 +1,220 @@
+"""The robot state adapter: one state for both Franka drivers, and the way out of an error.
+
+Publishes ``robot_state`` and the flange's pose as ``ee_pose``; ``~/recover`` clears its errors.
+The drivers send up to a thousand large messages a second. They are taken as bytes, and only the
+newest is decoded, at the rate of this node.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from rclpy.task import Future
+
+from twist_msgs.msg import RobotState
+from twist_msgs.srv import RecoverRobot
+from twist_robot.arm_state import DRIVERS, ArmState, StateError
+from twist_robot.motion.motions import Motion
+from twist_robot.motion.surroundings import ArmSurroundings
+from twist_robot.recovery import Health, HealthCheck, Recovery, RecoveryStep, objection
+from twist_robot.recovery_calls import RecoveryCalls, RecoveryPlan, interface
+from twist_robot.state_messages import flange_message, state_message
+from twist_sim.ros.node_parameters import NodeParameter, ParameterError, declare_parameters
+from twist_sim.ros.node_process import run_node
+
+NODE_NAME = "robot_state"
+_RECOVERY_PERIOD = 0.02
+_STATE_AGE = 1.0
+"""Seconds; an older state says nothing about now."""
+_WARN_PERIOD = 2.0
+
+PARAMETERS = (
+    NodeParameter("robot", "panda", "Name of the robot profile, passed on in the messages."),
+    NodeParameter("driver", "multipanda", "Whose messages are read.", choices=tuple(DRIVERS)),
+    NodeParameter("base_frame", "panda_link0", "Frame of the poses, as the policy node wants it."),
+    NodeParameter("rate", 100.0, "Messages per second at most.", (10.0, 1000.0)),
+    NodeParameter("policy_node", "twist_policy_node", "Name of the policy node."),
+    NodeParameter(
+        "recovery_steps",
+        "deactivate_controllers error_recovery activate_controllers",
+        "Steps of a recovery in order, separated by spaces; empty: no recovery is offered.",
+    ),
+    NodeParameter(
+        "recovery_kind", "service", "What error_recovery is.", choices=("service", "action")
+    ),
+    NodeParameter(
+        "error_recovery",
+        "/panda_error_recovery_service_server/error_recovery",
+        "Name of the driver's error recovery.",
+    ),
+    NodeParameter("hardware_component", "", "ros2_control's name of the arm's hardware."),
+    NodeParameter(
+        "controllers",
+        "joint_trajectory_controller",
+        "Controllers that are active after a recovery, separated by spaces.",
+    ),
+    NodeParameter("controller_manager", "/controller_manager", "Name of the controller manager."),
+    NodeParameter("step_timeout", 10.0, "Seconds a step of a recovery may take.", (0.5, 120.0)),
+)
+
+
+class RobotStateNode(Node):
+    """See the module's text.
+
+    Args:
+        options: of `rclpy.node.Node`.
+
+    Raises:
+        ParameterError: a parameter is not usable.
+        MissingInterface: the driver's message packages are not installed.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(NODE_NAME, **options)
+        self._values = values = declare_parameters(self, PARAMETERS)
+        driver = DRIVERS[values["driver"]]
+        self._type = interface(
+            "franka_msgs", "msg", driver.message, f"source the workspace of {driver.source} first"
+        )
+        self._convert = driver.convert
+        self._recoveries = 0
+        self._recovery: tuple[Recovery, Future] | None = None
+        self._newest: bytes | None = None
+        self._state: ArmState | None = None
+        self._heard = 0.0
+        self._calls: RecoveryCalls | None = None
+        plan = _plan(values)
+        if plan.steps:
+            surroundings = ArmSurroundings(self, values["policy_node"])
+            self._calls = RecoveryCalls(self, plan, surroundings, values["step_timeout"])
+        self._states = self.create_publisher(RobotState, "robot_state", 10)
+        self._poses = self.create_publisher(PoseStamped, "ee_pose", 10)
+        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(self._type, "driver_state", self._on_bytes, newest, raw=True)
+        self.create_timer(1.0 / values["rate"], self._on_timer)
+        self._recovery_timer = self.create_timer(_RECOVERY_PERIOD, self._on_recovery_timer)
+        self._recovery_timer.cancel()
+        self.create_service(RecoverRobot, "~/recover", self._on_recover)
+        self.get_logger().info(
+            f"reads {driver.message} on {self.resolve_topic_name('driver_state')}, "
+            f"recovers by: {values['recovery_steps'] or 'nothing'}"
+        )
+
+    # State --------------------------------------------------------------------------------------
+
+    def _on_bytes(self, message: bytes) -> None:
+        self._newest = message
+
+    def _on_timer(self) -> None:
+        data, self._newest = self._newest, None
+        if data is None:
+            return
+        try:
+            state = self._convert(deserialize_message(data, self._type))
+        except StateError as error:
+            # Nothing is passed on: whoever needs the state finds that it has stopped.
+            self.get_logger().error(
+                f"the driver's state is unusable: {error}", throttle_duration_sec=_WARN_PERIOD
+            )
+            return
+        self._state, self._heard = state, time.monotonic()
+        frame = self._values["base_frame"]
+        self._states.publish(state_message(state, robot=self._values["robot"], frame=frame))
+        self._poses.publish(flange_message(state, frame=frame))
+
+    def _health(self) -> Health | None:
+        if self._state is None:
+            return None
+        return Health(self._state.mode, self._state.errors, time.monotonic() - self._heard)
+
+    # Recovery -----------------------------------------------------------------------------------
+
+    async def _on_recover(
+        self, request: RecoverRobot.Request, response: RecoverRobot.Response
+    ) -> RecoverRobot.Response:
+        response.message = self._refusal()
+        response.recoveries = self._recoveries
+        if response.message:
+            self.get_logger().error(f"no recovery: {response.message}")
+            return response
+        assert self._calls is not None
+        self._recoveries += 1
+        response.recoveries = self._recoveries
+        self.get_logger().warning(
+            f"recovery {self._recoveries} of robot {self._values['robot']}: {self._words()}"
+        )
+        now, timeout = time.monotonic(), float(self._values["step_timeout"])
+
+        def check(now: float) -> Motion:
+            return HealthCheck(self._health, now, 0.8 * timeout, _STATE_AGE)
+
+        steps = [*self._calls.steps(), ("check the arm's state", check)]
+        recovery, done = Recovery(steps, now, timeout), Future()
+        self._recovery = (recovery, done)
+        self._recovery_timer.reset()
+        await done
+        response.steps = recovery.lines
+        response.success = not recovery.error
+        response.message = recovery.error or f"recovered: {self._words()}"
+        log = self.get_logger().info if response.success else self.get_logger().error
+        log(response.message)
+        return response
+
+    def _refusal(self) -> str:
+        if self._calls is None:
+            return f"there is nothing to recover on robot {self._values['robot']}"
+        if self._recovery is not None:
+            return "a recovery is under way"
+        return objection(self._health(), _STATE_AGE)
+
+    def _words(self) -> str:
+        health = self._health()
+        return health.words if health is not None else "state unknown"
+
+    def _on_recovery_timer(self) -> None:
+        if self._recovery is None:
+            self._recovery_timer.cancel()
+            return
+        recovery, done = self._recovery
+        try:
+            recovery.poll(time.monotonic())
+        except Exception as error:
+            # A request that is never answered would block every later one.
+            recovery.error = f"{type(error).__name__}: {error}"
+        if recovery.over:
+            self._recovery = None
+            self._recovery_timer.cancel()
+            done.set_result(None)
+
+
+def _plan(values: dict[str, Any]) -> RecoveryPlan:
+    known = {step.value: step for step in RecoveryStep}
+    words = values["recovery_steps"].split()
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        raise ParameterError(
+            f"parameter recovery_steps names {unknown}; there are {', '.join(known)}"
+        )
+    return RecoveryPlan(
+        steps=tuple(known[word] for word in words),
+        error_recovery=values["error_recovery"],
+        kind=values["recovery_kind"],
+        hardware_component=values["hardware_component"],
+        controllers=tuple(values["controllers"].split()),
+        controller_manager=values["controller_manager"].rstrip("/"),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the ``robot_state`` executable."""
+    return run_node(NODE_NAME, RobotStateNode, arguments)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
