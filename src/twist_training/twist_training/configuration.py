@@ -310,9 +310,7 @@ def _pairs(arguments: list[str]) -> dict[str, str]:
     for argument in arguments:
         name, separator, value = argument.partition("=")
         if not separator:
-            raise ConfigurationError(
-                f"expected name=value, found {argument!r}, for example seed=1"
-            )
+            raise ConfigurationError(f"expected name=value, found {argument!r}, for example seed=1")
         if name in pairs:
             raise ConfigurationError(f"{name} is given twice: {pairs[name]!r} and {value!r}")
         pairs[name] = value
