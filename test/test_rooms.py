@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "twist_training": {"twist_policy", "twist_sim"},
     "twist_evaluation": {"twist_policy", "twist_sim", "twist_msgs"},
     "twist_robot/motion": {"twist_msgs", "twist_sim"},
+    "twist_viewer": {"twist_policy", "twist_sim", "twist_msgs"},
     "twist_bringup": {
         "twist_msgs",
         "twist_policy",
@@ -38,6 +39,7 @@ MAY_USE_ROS = {
     "twist_robot/motion",
     "twist_sim/ros",
     "twist_evaluation",
+    "twist_viewer",
     "twist_bringup",
 }
 

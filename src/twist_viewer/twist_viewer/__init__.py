@@ -1,0 +1,1 @@
+"""What the policy believes and may do: markers for RViz and Foxglove, and a camera overlay."""
