@@ -31,6 +31,9 @@ setup(
         "console_scripts": [
             "recorder = twist_evaluation.recorder_node:main",
             "trial_runner = twist_evaluation.trial_runner_node:main",
+            "operator_console = twist_evaluation.operator_console:main",
+            "twist-colours = twist_evaluation.pick_colours:main",
+            "twist-compare = twist_evaluation.comparison:main",
             "twist-report = twist_evaluation.report:main",
             "twist-recover = twist_evaluation.bag_recovery:main",
         ],

@@ -47,6 +47,7 @@ class PaperStand:
         self.published: list[TrialReport] = []
         self.summaries: list[tuple[Tally, bool]] = []
         self.note = ""
+        self.loaded: list[tuple[Path | None, str]] = []
 
     def _do(self, name: str) -> None:
         self.calls.append(name)
@@ -61,12 +62,21 @@ class PaperStand:
         self.trial += 1
         self._do("ready")
 
-    def prepare_policy(self) -> None:
+    def prepare_policy(self, checkpoint: Path | None = None, label: str = "") -> None:
         self._do("prepare")
+        self.loaded.append((checkpoint, label))
 
     def reset(self, task: str, seed: int, trial: int) -> ObjectLayout:
         self._do("reset")
         return LAYOUT
+
+    def place_objects(self, trial: int, layout: ObjectLayout) -> str:
+        self._do("place")
+        return ""
+
+    def clear_view(self) -> None:
+        assert not self.moving, "the view was cleared while the policy was active"
+        self._do("clear")
 
     def announce(self, trial: int, layout: ObjectLayout) -> None:
         self._do("announce")
@@ -122,7 +132,7 @@ class PaperJudge:
     def already_solved(self) -> bool:
         return self.stand.trial in self.solved
 
-    def judge(self) -> Verdict:
+    def judge(self, picture: Path | None = None) -> Verdict:
         assert not self.stand.moving, "judged while the arm was moving"
         if self.stand.trial in self.blind:
             raise JudgeError("no message on robot_twin/ground_truth")
@@ -165,9 +175,9 @@ def test_a_trial_goes_through_its_stages_in_order(bench: Bench) -> None:
 
     steps = [f"step {i}" for i in range(STEPS)]
     assert bench.stand.calls == [
-        *("ready", "prepare", "reset", "start", "announce", "activate"),
+        *("ready", "prepare", "reset", "place", "start", "announce", "activate"),
         *steps,
-        *("deactivate", "settle", "stop"),
+        *("deactivate", "clear", "settle", "stop"),
     ]
 
 

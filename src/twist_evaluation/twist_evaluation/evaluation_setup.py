@@ -7,13 +7,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from twist_policy.contract import ContractError, PolicyContract
-from twist_sim.task_card import TaskCardError, load_task_card
-
-if TYPE_CHECKING:
-    from twist_sim.task_card import TaskCard
+from twist_policy.contract import CameraModel, ContractError, PolicyContract
+from twist_sim.task_card import TaskCard, TaskCardError, load_task_card
 
 
 class SetupError(RuntimeError):
@@ -30,12 +26,16 @@ class EvaluationSetup:
         checkpoint: identity, as in `twist_policy.checkpoint.Checkpoint`; empty when not told.
         custom_data: for every bag: ``scene`` (goal radius, object size, workspace) and
             ``camera`` (intrinsics and pose of the contract), as JSON.
+        card: the task card.
+        camera: of the contract.
     """
 
     task: str
     episode_steps: int
     checkpoint: str
     custom_data: dict[str, str]
+    card: TaskCard
+    camera: CameraModel
 
 
 def evaluation_setup(
@@ -58,7 +58,7 @@ def evaluation_setup(
         raise SetupError(str(error)) from None
     identity = ""
     if checkpoint is not None:
-        contract, identity = _read_manifest(checkpoint)
+        contract, identity = read_manifest(checkpoint)
         if contract.task != card.task:
             raise SetupError(
                 f"{checkpoint} is a checkpoint of task {contract.task!r}, the evaluation is of "
@@ -72,6 +72,8 @@ def evaluation_setup(
             "scene": json.dumps(_scene(card, contract)),
             "camera": json.dumps(dataclasses.asdict(contract.camera)),
         },
+        card,
+        contract.camera,
     )
 
 
@@ -84,7 +86,12 @@ def _scene(card: TaskCard, contract: PolicyContract) -> dict[str, object]:
     }
 
 
-def _read_manifest(folder: Path) -> tuple[PolicyContract, str]:
+def read_manifest(folder: Path) -> tuple[PolicyContract, str]:
+    """Contract and identity of the checkpoint in a folder.
+
+    Raises:
+        SetupError: there is none.
+    """
     path = folder / "manifest.json"
     try:
         content = path.read_bytes()

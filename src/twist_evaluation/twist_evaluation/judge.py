@@ -1,19 +1,35 @@
 """Judges: who says whether a trial succeeded.
 
 A judge looks at the world, never at the policy's belief. The ground-truth judge reads the twin's
-true state; a calibrated camera or an operator fits the same `Judge` protocol.
+true state; `operator_judge` has the one that asks a person, with or without a camera's measurement.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 
 class JudgeError(RuntimeError):
     """No judgement is possible; the message names cause and cure. The trial is aborted."""
+
+
+class NotJudged(RuntimeError):
+    """The trial was run, but nobody said how it ended; the message says why.
+
+    Attributes:
+        distance: metres between object and goal as a camera measured it; NaN when none did.
+        picture: file that shows how it ended; empty for none.
+    """
+
+    def __init__(self, reason: str, distance: float = math.nan, picture: str = "") -> None:
+        super().__init__(reason)
+        self.distance = distance
+        self.picture = picture
 
 
 @dataclass(frozen=True)
@@ -23,10 +39,16 @@ class Verdict:
     Attributes:
         success: whether the task's success rule held.
         distance: metres between object and goal; NaN when the judge does not measure it.
+        deviation: standard deviation of the distance, metres; NaN when it is not known.
+        by: who decided, where it is not the judge's name.
+        picture: file that shows what was measured; empty for none.
     """
 
     success: bool
     distance: float
+    deviation: float = math.nan
+    by: str = ""
+    picture: str = ""
 
 
 class Judge(Protocol):
@@ -34,7 +56,7 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """Recorded with every result: ``ground_truth``, ``observer`` or ``operator``."""
+        """Recorded with every result: ``ground_truth``, ``camera`` or ``operator``."""
 
     def already_solved(self) -> bool:
         """Whether the task is solved before the trial starts; such a trial says nothing.
@@ -43,11 +65,15 @@ class Judge(Protocol):
             JudgeError: nothing fresh can be seen.
         """
 
-    def judge(self) -> Verdict:
+    def judge(self, picture: Path | None = None) -> Verdict:
         """Looks and decides; may block.
+
+        Args:
+            picture: where to save what was looked at, by a judge that looks at pictures.
 
         Raises:
             JudgeError: nothing fresh can be seen.
+            NotJudged: nobody decided.
         """
 
 
@@ -108,7 +134,7 @@ class GroundTruthJudge:
         """
         return self.judge().success
 
-    def judge(self) -> Verdict:
+    def judge(self, picture: Path | None = None) -> Verdict:
         """Takes the first state stamped after the call; failing that, the last fresh one.
 
         Raises:

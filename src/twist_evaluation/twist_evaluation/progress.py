@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
+from twist_evaluation.results import OPEN, EvaluationIdentity, Tally, TrialReport
 from twist_policy.statistics import percentile
 
 
@@ -49,7 +49,7 @@ def closing(
     counts: Tally, reports: tuple[TrialReport, ...], reason: str, output: Path, recorded: bool
 ) -> str:
     """The summary at the end."""
-    judged = [r for r in reports if r.outcome is not Outcome.ABORTED]
+    judged = [r for r in reports if r.outcome not in OPEN]
     lines = [""]
     if counts.run:
         rate = counts.rate
@@ -57,13 +57,17 @@ def closing(
             f"success {counts.successes}/{counts.run} = {rate.estimate:.0%}"
             f"   95 % interval {rate.low:.0%} to {rate.high:.0%} (Wilson)"
         )
-        lines.append(f"failures {counts.failures}   aborted {counts.aborted}")
+        unjudged = f"   not judged {counts.not_judged}" if counts.not_judged else ""
+        lines.append(f"failures {counts.failures}   aborted {counts.aborted}{unjudged}")
     if judged:
         lines.append(
             f"median final distance {_median(r.final_distance for r in judged) * 100:.1f} cm"
             f"   mean surprise {_mean(r.mean_surprise for r in judged):.2f} nats"
             f"   worst trial's p99 latency {_worst(r.p99_latency for r in judged) * 1000:.0f} ms"
         )
+    again = sum(report.attempt - 1 for report in reports)
+    if again:
+        lines.append(f"{again} earlier attempts were run again; results.json keeps them")
     if counts.run < counts.planned or reason:
         lines.append(
             f"ended early after {counts.run} of {counts.planned} trials: {reason or 'see above'}"

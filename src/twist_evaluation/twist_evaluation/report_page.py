@@ -200,7 +200,9 @@ def _charts(records: Sequence[TrialRecord]) -> dict[str, Markup]:
             x_label="time since activation, s",
             y_label="cube to goal, cm",
             height=400,
-            markers=[charts.Marker(scene.goal_radius * 100, "success", "#16a34a")] if scene else [],
+            markers=[charts.Marker(scene.goal_radius * 100, "success", "#16a34a")]
+            if scene and scene.goal_radius > 0
+            else [],
         ),
     }
     if scene is not None:

@@ -31,6 +31,11 @@ class Outcome(StrEnum):
     SUCCESS = "success"
     FAILURE = "failure"
     ABORTED = "aborted"
+    NOT_JUDGED = "not judged"
+
+
+OPEN = (Outcome.ABORTED, Outcome.NOT_JUDGED)
+"""Outcomes of trials that a resumed evaluation runs again."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class TrialReport:
     Attributes:
         trial: 0-based number.
         outcome: how it ended.
-        reason: why it was aborted; empty otherwise.
+        reason: why it was aborted or not judged; empty otherwise.
         final_distance: metres between object and goal at the end.
+        distance_deviation: standard deviation of that, metres, where a camera measured it.
         steps: policy steps taken.
         duration: seconds from activation to the last step.
         mean_surprise: nats, over the steps.
@@ -68,6 +74,8 @@ class TrialReport:
         judge: who judged.
         bag: folder of the bag; empty when not recorded.
         note: what else to know, e.g. dropped messages.
+        picture: file with what the judge measured; empty for none.
+        attempt: 1 for the first time this trial was run.
     """
 
     trial: int
@@ -81,24 +89,31 @@ class TrialReport:
     judge: str = ""
     bag: str = ""
     note: str = ""
+    picture: str = ""
+    attempt: int = 1
+    distance_deviation: float = math.nan
 
 
-_FLOATS = ("final_distance", "duration", "mean_surprise", "p99_latency")
+_FLOATS = ("final_distance", "distance_deviation", "duration", "mean_surprise", "p99_latency")
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over an evaluation. An aborted trial counts as a trial that did not succeed."""
+    """Counts over an evaluation.
+
+    A trial that was aborted, or that nobody judged, counts as a trial that did not succeed.
+    """
 
     planned: int
     successes: int
     failures: int
     aborted: int
+    not_judged: int = 0
 
     @property
     def run(self) -> int:
         """How many trials were run."""
-        return self.successes + self.failures + self.aborted
+        return self.successes + self.failures + self.aborted + self.not_judged
 
     @property
     def rate(self) -> Interval:
@@ -129,9 +144,10 @@ class ResultsFolder:
         self.folder = folder
         self.identity = identity
         self._reports: dict[int, TrialReport] = {}
+        self._superseded: list[TrialReport] = []
         path = folder / RESULTS_FILE
         if path.exists():
-            found, reports = read_results(path)
+            found, reports, superseded = read_all_results(path)
             if not resume:
                 raise ResultsError(
                     f"{folder} holds the results of {len(reports)} trials already. Choose another "
@@ -139,6 +155,7 @@ class ResultsFolder:
                 )
             _require_same(identity, found, path)
             self._reports = {report.trial: report for report in reports}
+            self._superseded = superseded
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -146,12 +163,17 @@ class ResultsFolder:
         """Every result, by trial number."""
         return [self._reports[number] for number in sorted(self._reports)]
 
+    @property
+    def superseded(self) -> list[TrialReport]:
+        """Attempts that were run again, in the order in which they were made."""
+        return list(self._superseded)
+
     def open_trials(self) -> list[int]:
-        """Trials that were not judged yet; aborted ones are run again."""
+        """Trials that were not judged yet; those aborted or not judged are run again."""
         return [
             number
             for number in range(self.identity.trials)
-            if number not in self._reports or self._reports[number].outcome is Outcome.ABORTED
+            if number not in self._reports or self._reports[number].outcome in OPEN
         ]
 
     def bag_folder(self, trial: int) -> Path:
@@ -162,8 +184,21 @@ class ResultsFolder:
             candidate, attempt = self.folder / f"{name}_attempt{attempt}", attempt + 1
         return candidate
 
+    def picture_file(self, trial: int) -> Path:
+        """Where the picture of a trial's judgement goes, beside its bag; never one that exists."""
+        name = f"trial_{trial:03d}_{self.identity.task}_seed{self.identity.seed}_judged"
+        candidate, attempt = self.folder / f"{name}.png", 2
+        while candidate.exists():
+            candidate = self.folder / f"{name}_attempt{attempt}.png"
+            attempt += 1
+        return candidate
+
     def add(self, report: TrialReport) -> None:
-        """Takes a result in and writes the files."""
+        """Takes a result in and writes the files; an earlier attempt at the trial is kept too."""
+        earlier = self._reports.get(report.trial)
+        if earlier is not None:
+            self._superseded.append(earlier)
+            report = dataclasses.replace(report, attempt=earlier.attempt + 1)
         self._reports[report.trial] = report
         counts = tally(self.identity.trials, self.reports)
         document = {
@@ -173,17 +208,32 @@ class ResultsFolder:
                 "successes": counts.successes,
                 "failures": counts.failures,
                 "aborted": counts.aborted,
+                "not_judged": counts.not_judged,
+                "attempts_run_again": len(self._superseded),
                 "success_rate": counts.rate.estimate,
                 "interval_95": [counts.rate.low, counts.rate.high],
             },
             "results": [_to_plain(report) for report in self.reports],
+            "superseded": [_to_plain(report) for report in self._superseded],
         }
         _write_atomically(self.folder / RESULTS_FILE, json.dumps(document, indent=2) + "\n")
         _write_atomically(self.folder / TABLE_FILE, _table(self.reports))
 
 
 def read_results(path: Path) -> tuple[EvaluationIdentity, list[TrialReport]]:
-    """Reads a ``results.json``.
+    """Reads a ``results.json``: the last attempt at each trial.
+
+    Raises:
+        ResultsError: as `read_all_results`.
+    """
+    identity, reports, _ = read_all_results(path)
+    return identity, reports
+
+
+def read_all_results(
+    path: Path,
+) -> tuple[EvaluationIdentity, list[TrialReport], list[TrialReport]]:
+    """Reads a ``results.json``: the last attempt at each trial, and the attempts before it.
 
     Raises:
         ResultsError: it is missing, damaged, or of another format version.
@@ -198,7 +248,11 @@ def read_results(path: Path) -> tuple[EvaluationIdentity, list[TrialReport]]:
         identity = EvaluationIdentity(
             **{name.name: document[name.name] for name in dataclasses.fields(EvaluationIdentity)}
         )
-        return identity, [_from_plain(entry) for entry in document["results"]]
+        return (
+            identity,
+            [_from_plain(entry) for entry in document["results"]],
+            [_from_plain(entry) for entry in document.get("superseded", [])],
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResultsError(
             f"{path} cannot be read ({type(error).__name__}: {error}). Move it away, or choose "
@@ -232,7 +286,8 @@ def _to_plain(report: TrialReport) -> dict[str, Any]:
 def _from_plain(entry: dict[str, Any]) -> TrialReport:
     values = dict(entry)
     for name in _FLOATS:
-        values[name] = math.nan if values[name] is None else float(values[name])
+        value = values.get(name)
+        values[name] = math.nan if value is None else float(value)
     values["outcome"] = Outcome(values["outcome"])
     return TrialReport(**values)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -17,34 +17,28 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
+from std_srvs.srv import Trigger
 
 from twist_evaluation.interruptible_wait import InterruptibleWait
 from twist_evaluation.judge import WorldState
-from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
+from twist_evaluation.results import EvaluationIdentity, Tally, TrialReport
+from twist_evaluation.trial_publisher import TrialPublisher
 from twist_evaluation.trial_stand import (
     ObjectLayout,
     StandLost,
     StepSample,
     TrialAborted,
 )
-from twist_msgs.msg import EvaluationSummary, GroundTruth, Layout, PolicyStep, Trial, TrialResult
+from twist_msgs.msg import GroundTruth, PolicyStep
 from twist_msgs.srv import ResetTrial, StartRecording, StopRecording
 
-_OUTCOMES = {
-    Outcome.SUCCESS: TrialResult.SUCCESS,
-    Outcome.FAILURE: TrialResult.FAILURE,
-    Outcome.ABORTED: TrialResult.ABORTED,
-}
 _RECORDER_SILENCE = 5.0  # seconds; it publishes diagnostics every second
 _STOP_TIMEOUT = 35.0  # seconds; closing writes what waits for the disk, which may take 30 s
-_LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 _BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -57,12 +51,14 @@ class StandNames:
         recorder: the recorder node.
         reset_service: who puts robot and objects in place.
         ground_truth: topic of the true state.
+        home_service: std_srvs/Trigger that moves the arm home; empty where nothing does.
     """
 
     policy: str = "twist_policy_node"
     recorder: str = "recorder"
     reset_service: str = "robot_twin/reset"
     ground_truth: str = "robot_twin/ground_truth"
+    home_service: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +92,10 @@ class RosStand:
         names: of the other parts.
         timeouts: for the other parts.
         record: whether the recorder is needed.
+
+    Attributes:
+        place: has a person put the objects in place and returns a note; None where the reset has.
+        wait: every wait of the main thread; `interrupt` ends it.
     """
 
     def __init__(
@@ -113,7 +113,9 @@ class RosStand:
         self._timeouts = timeouts
         self._record = record
         self._was_ready = False
-        self._wait = InterruptibleWait()
+        self._wait = self.wait = InterruptibleWait()
+        self.place: Callable[[int, ObjectLayout], str] | None = None
+        self._loaded: Path | None = None
         self._events: SimpleQueue[Any] = SimpleQueue()
         self._steps_since: Time | None = None
         self._faults_since: Time | None = None
@@ -125,7 +127,9 @@ class RosStand:
         policy = names.policy
         self._change_state = node.create_client(ChangeState, f"{policy}/change_state")
         self._get_state = node.create_client(GetState, f"{policy}/get_state")
+        self._set_parameters = node.create_client(SetParameters, f"{policy}/set_parameters")
         self._reset = node.create_client(ResetTrial, names.reset_service)
+        self._home = node.create_client(Trigger, names.home_service) if names.home_service else None
         self._start = node.create_client(StartRecording, f"{names.recorder}/start_recording")
         self._stop = node.create_client(StopRecording, f"{names.recorder}/stop_recording")
         node.create_subscription(PolicyStep, f"{policy}/step", self._on_step, 50)
@@ -133,9 +137,7 @@ class RosStand:
             GroundTruth, names.ground_truth, self._on_ground_truth, _BEST_EFFORT
         )
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 50)
-        self._trial_publisher = node.create_publisher(Trial, "~/trial", _LATCHED)
-        self._result_publisher = node.create_publisher(TrialResult, "~/result", _LATCHED)
-        self._summary_publisher = node.create_publisher(EvaluationSummary, "~/summary", _LATCHED)
+        self._publisher = TrialPublisher(node)
 
     # What other threads and signal handlers call.
 
@@ -195,6 +197,8 @@ class RosStand:
             f"policy node ({self._get_state.srv_name})": self._get_state,
             f"reset ({self._reset.srv_name})": self._reset,
         }
+        if self._home is not None:
+            needed[f"home ({self._home.srv_name})"] = self._home
         if self._record:
             needed[f"recorder ({self._start.srv_name})"] = self._start
         timeout = self._timeouts.service if self._was_ready else self._timeouts.ready
@@ -212,9 +216,20 @@ class RosStand:
             raise StandLost(str(error)) from None
         self._was_ready = True
 
-    def prepare_policy(self) -> None:
-        """Configures or deactivates the policy as needed."""
+    def begin(self, identity: EvaluationIdentity) -> None:
+        """From now on the trials are of this evaluation."""
+        self._identity = identity
+
+    def prepare_policy(self, checkpoint: Path | None = None, label: str = "") -> None:
+        """Configures or deactivates the policy as needed, with another checkpoint where asked."""
         state = self._policy_state()
+        if checkpoint is not None and checkpoint != self._loaded:
+            if state == State.PRIMARY_STATE_ACTIVE:
+                self._transition(Transition.TRANSITION_DEACTIVATE, self._timeouts.service)
+            if state in (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE):
+                self._transition(Transition.TRANSITION_CLEANUP, self._timeouts.service)
+            self._choose_checkpoint(checkpoint, label)
+            state = self._policy_state()
         if state == State.PRIMARY_STATE_ACTIVE:
             self._transition(Transition.TRANSITION_DEACTIVATE, self._timeouts.service)
         elif state == State.PRIMARY_STATE_UNCONFIGURED:
@@ -238,23 +253,21 @@ class RosStand:
             tuple(float(v) for v in layout.goal_position),  # type: ignore[arg-type]
         )
 
+    def place_objects(self, trial: int, layout: ObjectLayout) -> str:
+        """Asks the person who places them, where there is one."""
+        return self.place(trial, layout) if self.place is not None else ""
+
+    def clear_view(self) -> None:
+        """Calls the home service, where there is one."""
+        if self._home is None:
+            return
+        response = self._wait.call(self._home, Trigger.Request(), self._timeouts.reset)
+        if not response.success:
+            raise TrialAborted(f"the arm did not go home to clear the view: {response.message}")
+
     def announce(self, trial: int, layout: ObjectLayout) -> None:
         """Publishes ``~/trial``."""
-        message = Trial(
-            task=self._identity.task,
-            trial=trial,
-            trials=self._identity.trials,
-            seed=self._identity.seed,
-            steps=self._identity.episode_steps,
-            checkpoint=self._identity.checkpoint,
-            layout=Layout(
-                object_position=list(layout.object_position),
-                object_yaw=layout.object_yaw,
-                goal_position=list(layout.goal_position),
-            ),
-        )
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._trial_publisher.publish(message)
+        self._publisher.announce(self._identity, trial, layout)
 
     def start_recording(self, folder: Path, custom_data: Mapping[str, str]) -> None:
         """Calls the recorder."""
@@ -308,40 +321,11 @@ class RosStand:
 
     def publish_result(self, report: TrialReport) -> None:
         """Publishes ``~/result``."""
-        message = TrialResult(
-            task=self._identity.task,
-            trial=report.trial,
-            seed=self._identity.seed,
-            outcome=_OUTCOMES[report.outcome],
-            reason=report.reason,
-            final_distance=report.final_distance,
-            steps=report.steps,
-            duration=report.duration,
-            mean_surprise=report.mean_surprise,
-            p99_latency=report.p99_latency,
-            judge=report.judge,
-            bag=report.bag,
-        )
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._result_publisher.publish(message)
+        self._publisher.result(self._identity, report)
 
     def publish_summary(self, counts: Tally, finished: bool) -> None:
         """Publishes ``~/summary``."""
-        rate = counts.rate
-        message = EvaluationSummary(
-            task=self._identity.task,
-            seed=self._identity.seed,
-            trials=counts.planned,
-            successes=counts.successes,
-            failures=counts.failures,
-            aborted=counts.aborted,
-            success_rate=rate.estimate,
-            interval_low=rate.low,
-            interval_high=rate.high,
-            finished=finished,
-        )
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._summary_publisher.publish(message)
+        self._publisher.summary(self._identity, counts, finished)
 
     # What the ports are made of.
 
@@ -354,6 +338,20 @@ class RosStand:
         response = self._wait.call(self._get_state, GetState.Request(), self._timeouts.service)
         return int(response.current_state.id)
 
+    def _choose_checkpoint(self, checkpoint: Path, label: str) -> None:
+        self._loaded = None
+        request = SetParameters.Request(
+            parameters=[
+                Parameter("checkpoint", value=str(checkpoint)).to_parameter_msg(),
+                Parameter("checkpoint_label", value=label).to_parameter_msg(),
+            ]
+        )
+        response = self._wait.call(self._set_parameters, request, self._timeouts.service)
+        refused = [result.reason for result in response.results if not result.successful]
+        if refused:
+            raise StandLost(f"{self._names.policy} takes no other checkpoint: {refused[0]}")
+        self._loaded = checkpoint
+
     def _transition(self, transition: int, timeout: float) -> None:
         request = ChangeState.Request(transition=Transition(id=transition))
         if not self._wait.call(self._change_state, request, timeout).success:
@@ -361,6 +359,7 @@ class RosStand:
                 Transition.TRANSITION_CONFIGURE: "be configured",
                 Transition.TRANSITION_ACTIVATE: "be activated",
                 Transition.TRANSITION_DEACTIVATE: "be deactivated",
+                Transition.TRANSITION_CLEANUP: "forget its checkpoint",
             }[transition]
             self.settle(0.3)  # the node tells the cause in its diagnostics, just after refusing
             detail = f": {self._policy_trouble}" if self._policy_trouble else "; its log tells why"

@@ -1,9 +1,10 @@
 """The evaluation: trial after trial until all are judged. No ROS in here.
 
-A trial: policy inactive -> reset -> recording -> activate -> count the policy's steps -> deactivate
--> judge -> close the bag -> result. Whatever breaks makes the trial ABORTED with a reason; the arm
-is made to hold, the bag is closed, and the next trial starts with a deliberate activation. Several
-aborted trials in a row end the evaluation: then something is broken that trying again won't mend.
+A trial: policy inactive -> reset -> objects in place -> recording -> activate -> count the policy's
+steps -> deactivate -> clear the view -> judge -> close the bag -> result. Whatever breaks makes the
+trial ABORTED with a reason; the arm is made to hold, the bag is closed, and the next trial starts
+with a deliberate activation. Several aborted trials in a row end the evaluation: then something is
+broken that trying again won't mend.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from twist_evaluation.judge import Judge, JudgeError
+from twist_evaluation.judge import Judge, JudgeError, NotJudged, Verdict
 from twist_evaluation.progress import trial_line
-from twist_evaluation.results import Outcome, ResultsFolder, Tally, TrialReport, tally
+from twist_evaluation.results import OPEN, Outcome, ResultsFolder, Tally, TrialReport, tally
+from twist_evaluation.trial_plan import OnePolicy, PlannedRun, TrialPlan
 from twist_evaluation.trial_stand import (
     Interrupted,
     StandLost,
@@ -78,6 +81,7 @@ class _Course:
     ended: float = 0.0
     recording: str = ""
     active: bool = False
+    note: str = ""
 
 
 class TrialRunner:
@@ -89,6 +93,7 @@ class TrialRunner:
         results: where the results go; names the evaluation.
         rules: how trials are run.
         say: prints a line for people.
+        plan: which layout and checkpoint each run has.
     """
 
     def __init__(
@@ -98,6 +103,7 @@ class TrialRunner:
         results: ResultsFolder,
         rules: TrialRules,
         say: Callable[[str], None] = print,
+        plan: TrialPlan | None = None,
     ) -> None:
         self._stand = stand
         self._judge = judge
@@ -105,6 +111,7 @@ class TrialRunner:
         self._identity = results.identity
         self._rules = rules
         self._say = say
+        self._plan: TrialPlan = OnePolicy() if plan is None else plan
 
     def run(self) -> EvaluationEnd:
         """Runs trials until all are judged, or nothing can go on.
@@ -154,12 +161,14 @@ class TrialRunner:
         """Returns the result, and what makes it the last one."""
         course = _Course()
         end: StandLost | Interrupted | None = None
-        outcome, distance, reason = Outcome.ABORTED, float("nan"), ""
+        outcome, verdict, reason = Outcome.ABORTED, Verdict(False, float("nan")), ""
         try:
-            self._conduct(trial, course)
-            verdict = self._judge.judge()
-            distance = verdict.distance
+            self._conduct(trial, self._plan.run(trial), course)
+            verdict = self._judge.judge(self._results.picture_file(trial))
             outcome = Outcome.SUCCESS if verdict.success else Outcome.FAILURE
+        except NotJudged as error:
+            outcome, reason = Outcome.NOT_JUDGED, str(error)
+            verdict = Verdict(False, error.distance, picture=error.picture)
         except (TrialAborted, JudgeError) as error:
             reason = str(error)
         except StandLost as error:
@@ -171,20 +180,21 @@ class TrialRunner:
                 # The policy may be dead or latched by now; the stop is asked for all the same.
                 with contextlib.suppress(TrialAborted, StandLost, Interrupted):
                     self._stand.deactivate()
-        return self._conclude(trial, course, outcome, distance, reason), end
+        return self._conclude(trial, course, outcome, verdict, reason), end
 
-    def _conduct(self, trial: int, course: _Course) -> None:
+    def _conduct(self, trial: int, planned: PlannedRun, course: _Course) -> None:
         """Everything up to the moment of judgement."""
         stand, rules, identity = self._stand, self._rules, self._identity
-        stand.prepare_policy()
-        layout = stand.reset(identity.task, identity.seed, trial)
+        stand.prepare_policy(planned.checkpoint, planned.checkpoint_label)
+        layout = stand.reset(identity.task, identity.seed, planned.layout_trial)
+        course.note = stand.place_objects(trial, layout)
         if self._judge.already_solved():
             raise TrialAborted(
                 "the success rule holds already at the start: the reset did not place the objects"
             )
         if rules.record:
             folder = self._results.bag_folder(trial)
-            stand.start_recording(folder, self._custom_data(trial))
+            stand.start_recording(folder, self._custom_data(trial, planned))
             course.recording = str(folder)
         stand.announce(trial, layout)
         course.active = True
@@ -196,24 +206,28 @@ class TrialRunner:
             course.ended = stand.now()
         stand.deactivate()
         course.active = False
+        stand.clear_view()
         stand.settle(rules.settle_time)
 
     def _conclude(
-        self, trial: int, course: _Course, outcome: Outcome, distance: float, reason: str
+        self, trial: int, course: _Course, outcome: Outcome, verdict: Verdict, reason: str
     ) -> TrialReport:
         steps = course.steps
-        note = ""
+        note = course.note
         taken = steps[-1].step + 1 if steps else 0
         if course.recording:
             try:
-                note = self._stand.stop_recording(
+                dropped = self._stand.stop_recording(
                     {
                         "outcome": str(outcome),
                         "steps": str(taken),
-                        "final_distance": f"{distance:.6f}",
+                        "final_distance": f"{verdict.distance:.6f}",
                         "reason": reason,
+                        "judge": self._who(outcome, verdict),
+                        "picture": Path(verdict.picture).name,
                     }
                 )
+                note = "; ".join(filter(None, (note, dropped)))
             except (TrialAborted, StandLost, Interrupted) as error:
                 # A trial without its record is not a judged trial.
                 outcome = Outcome.ABORTED
@@ -222,24 +236,30 @@ class TrialRunner:
             trial=trial,
             outcome=outcome,
             reason=reason,
-            final_distance=distance,
+            final_distance=verdict.distance,
+            distance_deviation=verdict.deviation,
+            picture=verdict.picture,
             steps=taken,
             duration=course.ended - course.started if steps else float("nan"),
             mean_surprise=sum(s.surprise for s in steps) / len(steps) if steps else float("nan"),
             p99_latency=percentile([s.latency for s in steps], 99),
-            judge="" if outcome is Outcome.ABORTED else self._judge.name,
+            judge=self._who(outcome, verdict),
             bag=course.recording,
             note=note,
         )
 
-    def _custom_data(self, trial: int) -> dict[str, str]:
+    def _who(self, outcome: Outcome, verdict: Verdict) -> str:
+        return "" if outcome in OPEN else verdict.by or self._judge.name
+
+    def _custom_data(self, trial: int, planned: PlannedRun) -> dict[str, str]:
         identity = self._identity
         return {
             "task": identity.task,
             "trial": str(trial),
+            "layout_trial": str(planned.layout_trial),
             "trials": str(identity.trials),
             "seed": str(identity.seed),
-            "checkpoint": identity.checkpoint,
+            "checkpoint": planned.checkpoint_label or identity.checkpoint,
             "episode_steps": str(identity.episode_steps),
             **self._rules.custom_data,
         }

@@ -7,6 +7,7 @@ arguments are wrong; 130 a person interrupted it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import platform
@@ -25,10 +26,11 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from twist_evaluation import progress
+from twist_evaluation.campaign import Stage, parse_seeds, plan_campaign
 from twist_evaluation.evaluation_setup import SetupError, evaluation_setup
-from twist_evaluation.judge import GroundTruthJudge
+from twist_evaluation.judging import JUDGES, Judging, JudgingOptions
 from twist_evaluation.node_parameters import ParameterRow, declare_parameters
-from twist_evaluation.results import EvaluationIdentity, ResultsError, ResultsFolder
+from twist_evaluation.results import ResultsError
 from twist_evaluation.ros_stand import RosStand, StandNames, StandTimeouts
 from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
 
@@ -36,12 +38,28 @@ PARAMETERS = (
     ParameterRow("task", "block_push", "task card name"),
     ParameterRow("trials", 5, "how many trials", (1, 100_000)),
     ParameterRow("seed", 0, "(task, seed, trial) determines each layout", (0, 2**63 - 1)),
+    ParameterRow("seeds", "", "several seeds, e.g. 1,2,3, each with `trials`; empty: `seed`"),
     ParameterRow(
         "output", "", "folder of results and bags; empty: evaluations/<task>_seed<seed>_<time>"
     ),
     ParameterRow("resume", False, "continue the evaluation whose results are in output"),
     ParameterRow("record", True, "one bag per trial"),
     ParameterRow("checkpoint", "", "folder of the checkpoint the policy runs, for its identity"),
+    ParameterRow(
+        "compare_with", "", "folder of a second checkpoint: both are run on each layout, blindly"
+    ),
+    ParameterRow(
+        "shuffle_seed", -1, "makes the order of a comparison repeatable; -1: random", (-1, 2**31)
+    ),
+    ParameterRow("judge", "truth", f"who judges: {', '.join(JUDGES)}"),
+    ParameterRow("place", False, "have a person put the objects in place, checked by the camera"),
+    ParameterRow("camera_file", "", "calibration for the judge; empty: the contract's camera"),
+    ParameterRow("colours", "", "file of `twist-colours`; empty: the task card's colours"),
+    ParameterRow("image_topic", "camera/camera/color/image_raw", "pictures for the judge"),
+    ParameterRow("home_service", "", "std_srvs/Trigger that takes the arm out of the judge's view"),
+    ParameterRow(
+        "console_timeout", 60.0, "s to wait for an operator's console before giving up", (0.0, 1e5)
+    ),
     ParameterRow(
         "episode_steps", 0, "policy steps per episode; 0: the checkpoint's contract", (0, 100_000)
     ),
@@ -80,19 +98,26 @@ def run_evaluation(node: Node) -> EvaluationEnd:
     values: dict[str, Any] = declare_parameters(node, PARAMETERS)
     checkpoint = Path(values["checkpoint"]).expanduser() if values["checkpoint"] else None
     setup = evaluation_setup(values["task"], checkpoint, values["episode_steps"] or None)
-    identity = EvaluationIdentity(
-        setup.task, values["seed"], values["trials"], setup.episode_steps, setup.checkpoint
+    seeds = parse_seeds(values["seeds"], values["seed"])
+    output = Path(values["output"] or _default_output(setup.task, seeds)).expanduser().absolute()
+    campaign = plan_campaign(
+        output,
+        setup,
+        seeds,
+        values["trials"],
+        resume=values["resume"],
+        compare=_compared(checkpoint, values["compare_with"]),
+        shuffle_seed=values["shuffle_seed"] if values["shuffle_seed"] >= 0 else None,
     )
-    output = Path(values["output"] or _default_output(identity)).expanduser().absolute()
-    results = ResultsFolder(output, identity, resume=values["resume"])
     stand = RosStand(
         node,
-        identity,
+        campaign.stages[0].identity,
         StandNames(
             values["policy_node"],
             values["recorder_node"],
             values["reset_service"],
             values["ground_truth_topic"],
+            values["home_service"],
         ),
         StandTimeouts(
             values["ready_timeout"],
@@ -104,12 +129,8 @@ def run_evaluation(node: Node) -> EvaluationEnd:
     )
     signal.signal(signal.SIGINT, lambda *_: stand.interrupt())
     signal.signal(signal.SIGTERM, lambda *_: stand.interrupt(_TERMINATED))
-    judge = GroundTruthJudge(
-        stand.ground_truth,
-        stand.clock,
-        maximum_age=values["ground_truth_max_age"],
-        topic=values["ground_truth_topic"],
-    )
+    names = [field.name for field in dataclasses.fields(JudgingOptions)]
+    judging = Judging(node, stand, setup, JudgingOptions(**{name: values[name] for name in names}))
     rules = TrialRules(
         record=values["record"],
         first_step_timeout=values["first_step_timeout"],
@@ -118,10 +139,31 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         maximum_consecutive_aborts=values["maximum_consecutive_aborts"],
         custom_data={**setup.custom_data, "environment": json.dumps(_environment())},
     )
-    _say(progress.heading(identity, output, len(results.open_trials())))
-    end = TrialRunner(stand, judge, results, rules, _say).run()
-    _say(progress.closing(end.counts, end.reports, end.reason, output, values["record"]))
+
+    def run_stage(stage: Stage) -> EvaluationEnd:
+        stand.begin(stage.identity)
+        judging.begin(stage.results)
+        folder, todo = stage.results.folder, len(stage.results.open_trials())
+        _say(progress.heading(stage.identity, folder, todo))
+        runner = TrialRunner(stand, judging.judge, stage.results, rules, _say, stage.plan)
+        end = runner.run()
+        _say(progress.closing(end.counts, end.reports, end.reason, folder, values["record"]))
+        return end
+
+    end = campaign.run(run_stage)
+    if len(campaign.stages) > 1:
+        _say(progress.closing(end.counts, end.reports, end.reason, output, values["record"]))
+    if campaign.sealed is not None:
+        _say(f"which checkpoint did better: twist-compare {output}")
     return end
+
+
+def _compared(checkpoint: Path | None, other: str) -> tuple[Path, Path] | None:
+    if not other:
+        return None
+    if checkpoint is None:
+        raise SetupError("compare_with needs checkpoint as well: two folders are compared")
+    return checkpoint, Path(other).expanduser()
 
 
 def _environment() -> dict[str, str]:
@@ -134,9 +176,9 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _default_output(identity: EvaluationIdentity) -> Path:
+def _default_output(task: str, seeds: Sequence[int]) -> Path:
     moment = datetime.now().strftime("%Y%m%d-%H%M%S")
-    return Path("evaluations") / f"{identity.task}_seed{identity.seed}_{moment}"
+    return Path("evaluations") / f"{task}_seed{'_'.join(map(str, seeds))}_{moment}"
 
 
 def _say(text: str) -> None:

@@ -66,8 +66,12 @@ class TrialStand(Protocol):
             StandLost: one does not answer in time; the text names it.
         """
 
-    def prepare_policy(self) -> None:
+    def prepare_policy(self, checkpoint: Path | None = None, label: str = "") -> None:
         """Makes the policy configured and inactive, whatever it was.
+
+        Args:
+            checkpoint: folder it is to load first; None: it keeps what it has.
+            label: what its log and diagnostics are to call that checkpoint; empty: its identity.
 
         Raises:
             StandLost: the policy refuses to be configured.
@@ -75,6 +79,16 @@ class TrialStand(Protocol):
 
     def reset(self, task: str, seed: int, trial: int) -> ObjectLayout:
         """Puts robot and objects where the trial starts."""
+
+    def place_objects(self, trial: int, layout: ObjectLayout) -> str:
+        """Has the objects put where the layout says, and checks it, where a person does that.
+
+        Returns:
+            A note for the record; empty where the reset has placed them.
+        """
+
+    def clear_view(self) -> None:
+        """Moves the arm out of the judge's view, where it can be moved."""
 
     def announce(self, trial: int, layout: ObjectLayout) -> None:
         """Tells the graph that the trial starts."""

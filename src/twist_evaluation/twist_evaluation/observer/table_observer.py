@@ -28,10 +28,11 @@ _CUBE_SEEN = 0.5
 _DISC_SEEN = 0.25
 _LARGEST_RESIDUAL = 2.0  # pixels
 _LARGEST_DEVIATION = 0.006  # metres, standard deviation of a place
+_OUTSIDE = 0.09  # metres outside of the workspace where things are still looked for
 _TOO_SMALL = 0.3  # share of the expected area
 _SECOND = 0.35  # share of the expected area at which something else counts as a candidate
-_FLOOR = 0.0008  # metres: what no picture of this resolution can promise to stay below
-_SCALE_ERROR = 0.02  # of the distance: the calibration's
+_FLOOR = 0.0005  # metres: what no picture of this resolution can promise to stay below
+_SCALE_ERROR = 0.012  # of the distance: what is left of the calibration's error
 
 
 class ObserverRefusal(RuntimeError):
@@ -44,13 +45,13 @@ class SceneSizes:
 
     Attributes:
         cube: edge of the cube.
-        goal_radius: of the disc.
+        goal_radius: of the disc; None where the task has none.
         lower: smallest x, y at which either may lie.
         upper: largest x, y.
     """
 
     cube: float
-    goal_radius: float
+    goal_radius: float | None
     lower: tuple[float, float]
     upper: tuple[float, float]
 
@@ -183,12 +184,12 @@ class TableObserver:
         goal_mask: Mask,
         colours: ColourModel,
     ) -> Measured:
-        sizes = self.sizes
+        radius = self._goal_radius()
         regions = self._regions(
             goal_mask, 0.0, "goal", hidden=filled(cube.outline, goal_mask.shape)
         )
         start = self._rough_goal(regions[0], cube)
-        outline = DiscOutline(self.camera, sizes.goal_radius)
+        outline = DiscOutline(self.camera, radius)
         fit = fit_outline(
             frame,
             outline,
@@ -201,9 +202,14 @@ class TableObserver:
         )
         fit = _require_good(fit, "goal")
         place = fit.parameters
-        polygon = self.camera.project(disc_points(place, sizes.goal_radius))
+        polygon = self.camera.project(disc_points(place, radius))
         self._require_alone(regions, filled(polygon, goal_mask.shape), "goal")
         return Measured(_pair(place), fit.covariance, fit.used, math.nan, polygon)
+
+    def _goal_radius(self) -> float:
+        if self.sizes.goal_radius is None:
+            raise ObserverRefusal("this task has no goal on the table to measure")
+        return self.sizes.goal_radius
 
     def _regions(
         self, mask: Mask, height: float, name: str, hidden: Mask | None = None
@@ -217,7 +223,7 @@ class TableObserver:
             cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
         )
         places = self.camera.on_plane(centres, height)
-        margin = self.sizes.goal_radius + self.sizes.cube
+        margin = _OUTSIDE
         lower = np.array(self.sizes.lower) - margin
         upper = np.array(self.sizes.upper) + margin
         near = np.all((places >= lower) & (places <= upper), axis=1)
@@ -242,7 +248,7 @@ class TableObserver:
         if name == "cube":
             polygon = silhouette(self.camera, cube_corners(place, 0.4, self.sizes.cube))
         else:
-            polygon = self.camera.project(disc_points(place, self.sizes.goal_radius))
+            polygon = self.camera.project(disc_points(place, self._goal_radius()))
         return float(cv2.contourArea(polygon.astype(np.float32)))
 
     def _require_alone(self, regions: list[Mask], fitted: Mask, name: str) -> None:
@@ -309,7 +315,7 @@ class TableObserver:
         if len(free) < 8:
             return np.asarray(middle)
         points = self.camera.on_plane(free, 0.0)
-        radius = self.sizes.goal_radius
+        radius = self._goal_radius()
         starts = [middle]
         for angle in np.linspace(0, 2 * math.pi, 8, endpoint=False):
             starts.append(middle + 0.5 * radius * np.array([math.cos(angle), math.sin(angle)]))

@@ -1,0 +1,198 @@
+"""An evaluation over several seeds, of one policy or of two compared blindly. No ROS in here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twist_evaluation.blind_comparison import (
+    SEALED_FILE,
+    BlindPlan,
+    Candidate,
+    SealedComparison,
+    read_sealed,
+    write_sealed,
+)
+from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, read_manifest
+from twist_evaluation.results import EvaluationIdentity, ResultsError, ResultsFolder, Tally
+from twist_evaluation.trial_plan import OnePolicy, TrialPlan
+from twist_evaluation.trial_runner import EvaluationEnd
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The runs of one seed.
+
+    Attributes:
+        identity: of the evaluation.
+        results: its folder.
+        plan: what each run is.
+    """
+
+    identity: EvaluationIdentity
+    results: ResultsFolder
+    plan: TrialPlan
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What is to be run.
+
+    Attributes:
+        output: folder of everything.
+        stages: one per seed.
+        sealed: the comparison, where two checkpoints are compared.
+    """
+
+    output: Path
+    stages: tuple[Stage, ...]
+    sealed: SealedComparison | None
+
+    def run(self, run_stage: Callable[[Stage], EvaluationEnd]) -> EvaluationEnd:
+        """Runs stage after stage; what ends one early ends all."""
+        ends = []
+        for stage in self.stages:
+            ends.append(run_stage(stage))
+            if ends[-1].reason or ends[-1].interrupted:
+                break
+        for stage in self.stages:
+            if isinstance(stage.plan, BlindPlan):
+                stage.plan.clear()
+        counts = Tally(
+            sum(stage.identity.trials for stage in self.stages),
+            sum(end.counts.successes for end in ends),
+            sum(end.counts.failures for end in ends),
+            sum(end.counts.aborted for end in ends),
+            sum(end.counts.not_judged for end in ends),
+        )
+        reports = tuple(report for end in ends for report in end.reports)
+        return EvaluationEnd(counts, reports, ends[-1].reason, ends[-1].interrupted)
+
+
+def parse_seeds(text: str, seed: int) -> tuple[int, ...]:
+    """The seeds in ``1,2,3``; `seed` alone where the text is empty.
+
+    Raises:
+        SetupError: one is no whole number, negative, or there twice.
+    """
+    if not text.strip():
+        return (seed,)
+    try:
+        seeds = tuple(int(word) for word in text.split(","))
+    except ValueError:
+        seeds = (-1,)
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise SetupError(
+            f"seeds {text!r} must be different whole numbers, zero or more, with commas between, "
+            "e.g. seeds:=1,2,3"
+        )
+    return seeds
+
+
+def plan_campaign(
+    output: Path,
+    setup: EvaluationSetup,
+    seeds: Sequence[int],
+    trials: int,
+    *,
+    resume: bool,
+    compare: tuple[Path, Path] | None = None,
+    shuffle_seed: int | None = None,
+) -> Campaign:
+    """Makes the folders; with two checkpoints, seals which runs when.
+
+    Args:
+        output: folder; with several seeds each has one of its own in it.
+        setup: of task and checkpoint.
+        seeds: of the evaluation.
+        trials: layouts per seed.
+        resume: whether to go on with what is in `output`.
+        compare: folders of two checkpoints to compare.
+        shuffle_seed: makes the order of a comparison repeatable.
+
+    Raises:
+        SetupError: the checkpoints cannot be compared.
+        ResultsError: `output` holds other results.
+    """
+    sealed = None
+    if compare is not None:
+        candidates = comparable(compare, setup)
+        sealed = _seal(output, candidates, seeds, trials, resume, shuffle_seed)
+    stages = []
+    for seed in seeds:
+        identity = EvaluationIdentity(
+            setup.task,
+            seed,
+            trials if sealed is None else 2 * trials,
+            setup.episode_steps,
+            setup.checkpoint if sealed is None else sealed.seal,
+        )
+        folder = output if len(seeds) == 1 else output / f"seed{seed}"
+        results = ResultsFolder(folder, identity, resume=resume)
+        plan: TrialPlan = OnePolicy()
+        if sealed is not None:
+            plan = BlindPlan(sealed, seed, folder / ".blind")
+        stages.append(Stage(identity, results, plan))
+    return Campaign(output, tuple(stages), sealed)
+
+
+def comparable(folders: tuple[Path, Path], setup: EvaluationSetup) -> tuple[Candidate, Candidate]:
+    """The two checkpoints, when a comparison of them says something.
+
+    Raises:
+        SetupError: one cannot be read, they are of different tasks, episodes or cameras, or the
+            same.
+    """
+    found = [(folder, *read_manifest(folder)) for folder in folders]
+    (_, first, first_identity), (_, second, second_identity) = found
+    if first_identity == second_identity:
+        raise SetupError(
+            f"{folders[0]} and {folders[1]} are the same checkpoint ({first_identity}); give two"
+        )
+    for name in ("task", "episode_steps", "control_period", "camera"):
+        if getattr(first, name) != getattr(second, name):
+            raise SetupError(
+                f"{folders[0]} and {folders[1]} cannot be compared run by run: their {name} "
+                f"differs ({getattr(first, name)} and {getattr(second, name)})"
+            )
+    if first.task != setup.task:
+        raise SetupError(f"the checkpoints are of task {first.task!r}, not {setup.task!r}")
+    one, other = (Candidate(str(folder.absolute()), identity) for folder, _, identity in found)
+    return one, other
+
+
+def _seal(
+    output: Path,
+    candidates: tuple[Candidate, Candidate],
+    seeds: Sequence[int],
+    trials: int,
+    resume: bool,
+    shuffle_seed: int | None,
+) -> SealedComparison:
+    path = output / SEALED_FILE
+    if path.exists():
+        if not resume:
+            raise ResultsError(
+                f"{output} holds a comparison already. Choose another output folder, or set "
+                "resume:=true to continue it."
+            )
+        sealed = read_sealed(path)
+        same = [one.identity for one in sealed.candidates] == [one.identity for one in candidates]
+        planned = {seed: len(order) for seed, order in sealed.orders.items()}
+        if not same or planned != dict.fromkeys(seeds, trials):
+            raise ResultsError(
+                f"{path} seals another comparison: other checkpoints, seeds or number of trials. "
+                "Choose another output folder."
+            )
+        return sealed
+    sealed = SealedComparison.draw(candidates, seeds, trials, shuffle_seed)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_sealed(sealed, path)
+    except OSError as error:
+        raise ResultsError(
+            f"{path} cannot be written ({error.strerror or error}); free space or make the folder "
+            "writable"
+        ) from error
+    return sealed

@@ -1,0 +1,298 @@
+"""``twist-compare``: two policies on the same layouts, pair by pair.
+
+    twist-compare FOLDER            a blind comparison (checkpoint:=A compare_with:=B)
+    twist-compare FOLDER FOLDER     two evaluations of the same layouts, run one after the other
+
+Prints success rates with Wilson intervals, their difference with Newcombe's interval, the exact
+McNemar test, and every pair in which the two differ. Needs no ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from twist_evaluation.blind_comparison import SEALED_FILE, Candidate, read_sealed
+from twist_evaluation.results import (
+    OPEN,
+    RESULTS_FILE,
+    EvaluationIdentity,
+    Outcome,
+    ResultsError,
+    TrialReport,
+    read_all_results,
+)
+from twist_policy.statistics import Interval, mcnemar_exact, paired_difference, wilson_interval
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both policies on one layout.
+
+    Attributes:
+        seed: of the evaluation.
+        trial: 0-based number of the layout.
+        first: how the first policy's run ended; None: it was not run.
+        second: the second's.
+        first_ran_first: whether the first policy had the first of the two runs; None when they
+            were not run in turn.
+    """
+
+    seed: int
+    trial: int
+    first: TrialReport | None
+    second: TrialReport | None
+    first_ran_first: bool | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether somebody said how both runs ended."""
+        return _counts(self.first) and _counts(self.second)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two policies, pair by pair.
+
+    An aborted run counts as one that did not succeed, as everywhere: what aborts it may be the
+    policy's doing. Pairs with a run that nobody judged, or that was never made, are left out of the
+    test and listed.
+
+    Attributes:
+        names: of the policies.
+        pairs: by seed and trial.
+        again: attempts that were run again, of both policies.
+    """
+
+    names: tuple[str, str]
+    pairs: tuple[Pair, ...]
+    again: int
+
+    @property
+    def used(self) -> tuple[Pair, ...]:
+        """The pairs that are compared."""
+        return tuple(pair for pair in self.pairs if pair.judged)
+
+    @property
+    def left_out(self) -> tuple[Pair, ...]:
+        """The pairs that are not."""
+        return tuple(pair for pair in self.pairs if not pair.judged)
+
+    @property
+    def table(self) -> tuple[int, int, int, int]:
+        """Pairs in which both, only the first, only the second, and neither succeeded."""
+        return _table(self.used)
+
+    @property
+    def rates(self) -> tuple[Interval, Interval]:
+        """Success rates with Wilson 95 % intervals."""
+        both, first, second, _ = self.table
+        count = len(self.used)
+        return wilson_interval(both + first, count), wilson_interval(both + second, count)
+
+    @property
+    def difference(self) -> Interval:
+        """How much more often the first succeeds, with Newcombe's 95 % interval."""
+        return paired_difference(*self.table)
+
+    @property
+    def p_value(self) -> float:
+        """Of the exact two-sided McNemar test."""
+        _, first, second, _ = self.table
+        return mcnemar_exact(first, second)
+
+    @property
+    def p_value_without_aborts(self) -> float:
+        """The same, without pairs of which a run was aborted."""
+        pairs = [
+            pair
+            for pair in self.used
+            if Outcome.ABORTED not in (_outcome(pair.first), _outcome(pair.second))
+        ]
+        _, first, second, _ = _table(pairs)
+        return mcnemar_exact(first, second)
+
+    @property
+    def discordant(self) -> tuple[Pair, ...]:
+        """The pairs in which the policies differ."""
+        return tuple(pair for pair in self.used if _won(pair.first) != _won(pair.second))
+
+
+def compare_blind(folder: Path) -> Comparison:
+    """Opens the sealed mapping of a blind comparison.
+
+    Raises:
+        ResultsError: something is missing, was changed, or runs are still open: whoever goes on
+            with them must not know.
+    """
+    sealed = read_sealed(folder / SEALED_FILE)
+    pairs, again = [], 0
+    for seed, order in sealed.orders.items():
+        inside = folder if len(sealed.orders) == 1 else folder / f"seed{seed}"
+        identity, reports, superseded = read_all_results(inside / RESULTS_FILE)
+        if identity.checkpoint != sealed.seal:
+            raise ResultsError(
+                f"{inside / RESULTS_FILE} is of {identity.checkpoint}, {folder / SEALED_FILE} of "
+                f"{sealed.seal}: they do not belong together"
+            )
+        by_number = {report.trial: report for report in reports}
+        missing = [number for number in range(2 * len(order)) if number not in by_number]
+        if missing:
+            raise ResultsError(
+                f"{len(missing)} of {2 * len(order)} runs of seed {seed} are still to be made; the "
+                "mapping stays sealed until then. Continue with resume:=true"
+            )
+        again += len(superseded)
+        for trial, leading in enumerate(order):
+            runs = [by_number.get(2 * trial), by_number.get(2 * trial + 1)]
+            first, second = runs if leading == 0 else runs[::-1]
+            pairs.append(Pair(seed, trial, first, second, leading == 0))
+    names = (_name(sealed.candidates[0]), _name(sealed.candidates[1]))
+    return Comparison(names, tuple(pairs), again)
+
+
+def compare_folders(folders: tuple[Path, Path]) -> Comparison:
+    """Pairs the trials of two evaluations by layout.
+
+    Raises:
+        ResultsError: one cannot be read, or they are not of the same layouts and episodes.
+    """
+    read = [_evaluations(folder) for folder in folders]
+    if read[0].keys() != read[1].keys():
+        raise ResultsError(
+            f"{folders[0]} has seeds {sorted(read[0])}, {folders[1]} has {sorted(read[1])}: only "
+            "evaluations of the same layouts can be compared in pairs"
+        )
+    pairs, again, names = [], 0, ("", "")
+    for seed in sorted(read[0]):
+        (one, first, before), (other, second, before_too) = read[0][seed], read[1][seed]
+        for name in ("task", "episode_steps", "trials"):
+            if getattr(one, name) != getattr(other, name):
+                raise ResultsError(
+                    f"seed {seed}: {name} is {getattr(one, name)} in {folders[0]} and "
+                    f"{getattr(other, name)} in {folders[1]}; these are different evaluations"
+                )
+        by_number = ({r.trial: r for r in first}, {r.trial: r for r in second})
+        again += len(before) + len(before_too)
+        names = (one.checkpoint or str(folders[0]), other.checkpoint or str(folders[1]))
+        pairs += [
+            Pair(seed, trial, by_number[0].get(trial), by_number[1].get(trial))
+            for trial in range(one.trials)
+        ]
+    return Comparison(names, tuple(pairs), again)
+
+
+def lines(comparison: Comparison) -> list[str]:
+    """The comparison as a person reads it."""
+    both, only_first, only_second, neither = comparison.table
+    first, second = comparison.rates
+    difference = comparison.difference
+    count = len(comparison.used)
+    told = [f"A  {comparison.names[0]}", f"B  {comparison.names[1]}", ""]
+    for letter, rate in (("A", first), ("B", second)):
+        successes = round(rate.estimate * count) if count else 0
+        told.append(
+            f"{letter}  {successes}/{count} = {rate.estimate:.0%}"
+            f"   95 % interval {rate.low:.0%} to {rate.high:.0%} (Wilson)"
+        )
+    told += [
+        f"A - B  {difference.estimate:+.0%}   95 % interval {difference.low:+.0%} to "
+        f"{difference.high:+.0%} (Newcombe, paired)",
+        f"pairs  both {both}   only A {only_first}   only B {only_second}   neither {neither}",
+        f"exact McNemar test  p = {comparison.p_value:.3g}"
+        f"   (without aborted runs {comparison.p_value_without_aborts:.3g})",
+    ]
+    if comparison.discordant:
+        told += ["", "pairs in which they differ", "  seed  trial  first run  A           B"]
+        told += [
+            f"  {pair.seed:>4}  {pair.trial + 1:>5}  {_leader(pair):<9}  "
+            f"{_cell(pair.first)}  {_cell(pair.second)}"
+            for pair in comparison.discordant
+        ]
+    if comparison.left_out:
+        told += ["", f"{len(comparison.left_out)} pairs are left out: not judged, or not run"]
+        told += [
+            f"  seed {pair.seed} trial {pair.trial + 1}: A {_outcome(pair.first) or 'not run'}, "
+            f"B {_outcome(pair.second) or 'not run'}"
+            for pair in comparison.left_out
+        ]
+    if comparison.again:
+        told.append(f"{comparison.again} attempts were run again; results.json keeps them")
+    return told
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``twist-compare``; 0 when there is a comparison, else 2."""
+    parser = argparse.ArgumentParser(prog="twist-compare", description=__doc__)
+    parser.add_argument(
+        "folders", type=Path, nargs="+", help="one blind comparison, or two folders"
+    )
+    options = parser.parse_args(arguments)
+    if len(options.folders) > 2:
+        parser.error("give one folder of a blind comparison, or two folders of evaluations")
+    try:
+        if len(options.folders) == 1:
+            comparison = compare_blind(options.folders[0])
+        else:
+            comparison = compare_folders((options.folders[0], options.folders[1]))
+    except ResultsError as error:
+        print(f"twist-compare: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(lines(comparison)))
+    return 0
+
+
+_Evaluation = tuple[EvaluationIdentity, list[TrialReport], list[TrialReport]]
+
+
+def _evaluations(folder: Path) -> dict[int, _Evaluation]:
+    places = [folder] if (folder / RESULTS_FILE).exists() else sorted(folder.glob("seed*"))
+    if not places:
+        raise ResultsError(f"{folder} holds no {RESULTS_FILE}; give the output of an evaluation")
+    found = [read_all_results(place / RESULTS_FILE) for place in places]
+    return {identity.seed: (identity, *rest) for identity, *rest in found}  # type: ignore[misc]
+
+
+def _table(pairs: Sequence[Pair]) -> tuple[int, int, int, int]:
+    won = [(_won(pair.first), _won(pair.second)) for pair in pairs]
+    return (
+        won.count((True, True)),
+        won.count((True, False)),
+        won.count((False, True)),
+        won.count((False, False)),
+    )
+
+
+def _counts(report: TrialReport | None) -> bool:
+    return report is not None and report.outcome is not Outcome.NOT_JUDGED
+
+
+def _won(report: TrialReport | None) -> bool:
+    return report is not None and report.outcome is Outcome.SUCCESS
+
+
+def _outcome(report: TrialReport | None) -> Outcome | None:
+    return report.outcome if report is not None else None
+
+
+def _leader(pair: Pair) -> str:
+    return "" if pair.first_ran_first is None else "A" if pair.first_ran_first else "B"
+
+
+def _cell(report: TrialReport | None) -> str:
+    if report is None:
+        return "not run     "
+    distance = report.final_distance * 100
+    shown = f"{distance:4.1f} cm" if report.outcome not in OPEN and distance == distance else ""
+    return f"{report.outcome:<8}{shown:<8}"
+
+
+def _name(candidate: Candidate) -> str:
+    return f"{candidate.identity}  {candidate.folder}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The camera's newest picture, and pictures for the operator drawn over it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.time import Time
+from sensor_msgs.msg import Image as ImageMessage
+
+from twist_evaluation.camera_measurement import StampedFrame
+from twist_evaluation.image_frames import FrameError, rgb_frame
+from twist_evaluation.observer.colours import Image
+
+_SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+_SHOWN = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+_SHOW_PERIOD = 0.2  # seconds
+
+
+class LiveCamera:
+    """Keeps the newest picture undecoded; publishes ``~/placement`` while there is one to draw.
+
+    Args:
+        node: to subscribe on; another thread must spin it.
+        topic: of the pictures.
+    """
+
+    def __init__(self, node: Node, topic: str) -> None:
+        self._node = node
+        self._latest: ImageMessage | None = None
+        self._drawn: Callable[[Image], Image] | None = None
+        self._shown_at = 0.0
+        node.create_subscription(ImageMessage, topic, self._on_image, _SENSOR)
+        self._placement = node.create_publisher(ImageMessage, "~/placement", _SHOWN)
+
+    def latest(self) -> StampedFrame | None:
+        """The newest picture; None before the first, or when it cannot be decoded."""
+        message = self._latest
+        if message is None:
+            return None
+        try:
+            frame = rgb_frame(message)
+        except FrameError as error:
+            self._node.get_logger().warning(str(error), throttle_duration_sec=5.0)
+            return None
+        return StampedFrame(Time.from_msg(message.header.stamp).nanoseconds / 1e9, frame)
+
+    def show(self, drawn: Callable[[Image], Image] | None) -> None:
+        """Publishes what `drawn` makes of each new picture, five times a second; None stops."""
+        self._drawn = drawn
+
+    def _on_image(self, message: ImageMessage) -> None:
+        self._latest = message
+        drawn, now = self._drawn, time.monotonic()
+        if drawn is None or now - self._shown_at < _SHOW_PERIOD:
+            return
+        self._shown_at = now
+        frame = self.latest()
+        if frame is None:
+            return
+        picture = drawn(frame.frame)
+        height, width = picture.shape[:2]
+        shown = ImageMessage(height=height, width=width, encoding="rgb8", step=3 * width)
+        shown.header = message.header
+        shown.data.frombytes(picture.tobytes())
+        self._placement.publish(shown)

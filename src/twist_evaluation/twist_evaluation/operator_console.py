@@ -1,0 +1,113 @@
+"""``operator_console``: the terminal where a person answers the trial runner's questions.
+
+    ros2 run twist_evaluation operator_console
+
+Shows each question and sends what is typed. There is no default answer. Closing it (Ctrl-D) while
+something is asked says that nobody will answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Sequence
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from twist_evaluation.operator_prompt import Question
+from twist_evaluation.ros_operator import LATCHED
+from twist_msgs.msg import OperatorQuestion
+from twist_msgs.srv import AnswerQuestion
+
+_END = object()
+_CALL_TIMEOUT = 10.0  # seconds
+
+
+class OperatorConsole(Node):
+    """Shows questions; `answer` sends what was typed."""
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("operator_console", **node_options)
+        name = str(self.declare_parameter("trial_runner", "trial_runner").value)
+        self._question: OperatorQuestion | None = None
+        self._client = self.create_client(AnswerQuestion, f"{name}/answer")
+        self.create_subscription(OperatorQuestion, f"{name}/question", self._on_question, LATCHED)
+
+    @property
+    def asked(self) -> bool:
+        """Whether something is being asked."""
+        return self._question is not None
+
+    def _on_question(self, message: OperatorQuestion) -> None:
+        self._question = message if message.id else None
+        if message.text:
+            answers = dict(zip(message.keys, message.meanings, strict=True))
+            for line in Question(message.text, answers, message.picture).lines():
+                print(line, flush=True)
+
+    def answer(self, key: str) -> None:
+        """Sends an answer to the question that is shown; says why it was not accepted."""
+        question = self._question
+        if question is None:
+            if key:
+                print("nothing is being asked", flush=True)
+            return
+        replied = threading.Event()
+        future = self._client.call_async(AnswerQuestion.Request(id=question.id, key=key))
+        future.add_done_callback(lambda _: replied.set())
+        if not replied.wait(_CALL_TIMEOUT):
+            print("the trial runner does not answer; is it still running?", flush=True)
+        elif not future.result().accepted:
+            print(future.result().message, flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``operator_console``."""
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = OperatorConsole()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
+    spinner.start()
+    typed: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_read, args=(typed,), name="terminal", daemon=True).start()
+    print("waiting for questions of the trial runner; Ctrl-D or Ctrl-C ends this console")
+    try:
+        while rclpy.ok():
+            with contextlib.suppress(Empty):
+                line = typed.get(timeout=0.5)
+                if line is _END:
+                    break
+                if line.strip():
+                    node.answer(line.strip().lower())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if node.asked:
+            node.answer("")
+        executor.shutdown()
+        spinner.join(5.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _read(typed: SimpleQueue[Any]) -> None:
+    for line in sys.stdin:
+        typed.put(line)
+    typed.put(_END)
+
+
+def _spin(executor: SingleThreadedExecutor) -> None:
+    with contextlib.suppress(ExternalShutdownException):
+        executor.spin()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
