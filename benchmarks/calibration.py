@@ -25,6 +25,7 @@ POSITION_LIMIT, ANGLE_LIMIT = 0.003, 0.5
 
 
 def main() -> int:
+    """Prints one row per way of calibrating; the exit code says whether all is within limits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--views", type=int, default=20, help="of a board on the gripper")

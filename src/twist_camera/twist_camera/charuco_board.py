@@ -71,7 +71,7 @@ class BoardSpec:
         """Inner corners by their number, board frame, metres, shape (N, 3)."""
         x, y = np.meshgrid(np.arange(1, self.columns), np.arange(1, self.rows))
         plane = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
-        return plane * self.square
+        return np.asarray(plane * self.square, dtype=np.float64)
 
     def black_rectangles(self) -> list[tuple[float, float, float, float]]:
         """What is black: (x, y, width, height) in the board frame, metres."""

@@ -41,8 +41,8 @@ class RigidTransform:
         length = np.linalg.norm(q)
         if p.shape != (3,) or q.shape != (4,) or not np.isfinite([*p, *q]).all() or length < 1e-6:
             raise ValueError(
-                f"a pose needs three finite coordinates and a quaternion, found {position} and "
-                f"{quaternion}"
+                f"a pose needs three finite coordinates and a quaternion, found {position!r} and "
+                f"{quaternion!r}"
             )
         w, x, y, z = q / length
         rotation = np.array(

@@ -72,7 +72,10 @@ class TerminalLab:
             intrinsics = CameraIntrinsics(
                 int(info.width),
                 int(info.height),
-                *(float(info.k[i]) for i in (0, 4, 2, 5)),
+                float(info.k[0]),
+                float(info.k[4]),
+                float(info.k[2]),
+                float(info.k[5]),
                 str(info.distortion_model),
                 tuple(float(value) for value in info.d),
             )

@@ -1,0 +1,140 @@
+"""The node ``camera_reference``: answers whether the camera stands where it stood.
+
+Service ``~/check`` (std_srvs/Trigger); the trial runner calls it before an evaluation. Images are
+received only while a check is under way.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from PIL import Image as PngFile
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from twist_camera.charuco_board import Image as Picture
+from twist_camera.collecting import LabError
+from twist_camera.limits import LimitsError, load_limits
+from twist_camera.reference_view import (
+    REFERENCE,
+    ReferenceViewError,
+    check_reference,
+    load_reference,
+)
+from twist_camera.ros.frames import NEWEST, picture_of
+
+
+class CameraReference(Node):
+    """See the module.
+
+    Raises:
+        ReferenceViewError: there is no reference view.
+        LimitsError: the limits cannot be read.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("camera_reference", **options)
+        self._path = Path(self._value("reference", str(REFERENCE), "PNG of the stored view"))
+        output = self._value("output", "", "PNG with both views; empty: beside the reference")
+        self._output = Path(output or self._path.parent / "reference_check.png")
+        self._count = int(self._value("frames", 10, "live frames that are averaged"))
+        self._timeout = float(self._value("timeout", 5.0, "s until they have come"))
+        limits = self._value("limits", "", "file of limits; empty: limits.yaml of the package")
+        self._limit = load_limits(Path(limits) if limits else None).reference
+        load_reference(self._path)  # a missing one is said at the start
+        self._busy = False
+        self.create_service(Trigger, "~/check", self._on_check)
+
+    def _value(self, name: str, default: Any, description: str) -> Any:
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        return self.declare_parameter(name, default, descriptor).value
+
+    async def _on_check(self, _request: Any, response: Any) -> Any:
+        if self._busy:
+            response.message = "a check is under way already"
+            return response
+        self._busy = True
+        try:
+            frames = await self._frames()
+            result = check_reference(load_reference(self._path), frames, self._limit)
+            response.success, response.message = result.good, result.message
+            self._output.parent.mkdir(parents=True, exist_ok=True)
+            PngFile.fromarray(result.picture).save(self._output)
+            response.message += f"; both views: {self._output}"
+        except (LabError, ReferenceViewError, OSError) as error:
+            response.success, response.message = False, str(error)
+        finally:
+            self._busy = False
+        log = self.get_logger()
+        # Two places: rclpy refuses one call with changing severities.
+        if response.success:
+            log.info(response.message)
+        else:
+            log.error(response.message)
+        return response
+
+    async def _frames(self) -> list[Picture]:
+        """Live frames, taken after this call."""
+        since = self.get_clock().now().nanoseconds
+        pictures: list[Picture] = []
+        done: Future[None] = Future()
+
+        def on_image(message: Image) -> None:
+            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+            if stamp < since or done.done():
+                return
+            try:
+                pictures.append(picture_of(message))
+            except LabError as error:
+                done.set_exception(error)
+                return
+            if len(pictures) >= self._count:
+                done.set_result(None)
+
+        def on_timeout() -> None:
+            if not done.done():
+                publishers = self.count_publishers(subscription.topic_name)
+                done.set_exception(
+                    LabError(
+                        f"{len(pictures)} of {self._count} fresh pictures on "
+                        f"{subscription.topic_name} within {self._timeout:g} s ({publishers} "
+                        "publishers); is the camera running?"
+                    )
+                )
+
+        subscription = self.create_subscription(Image, "image_raw", on_image, NEWEST)
+        timer = self.create_timer(self._timeout, on_timeout)
+        try:
+            await done
+        finally:
+            self.destroy_timer(timer)
+            self.destroy_subscription(subscription)
+        return pictures
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``camera_reference``."""
+    rclpy.init(args=arguments)
+    try:
+        node = CameraReference()
+        rclpy.spin(node)
+    except (ReferenceViewError, LimitsError) as error:
+        print(f"camera_reference: {error}", file=sys.stderr, flush=True)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
