@@ -1,99 +1,229 @@
 """Gradient steps per second of every training stage, on random data of the real shapes.
 
-    python benchmarks/train_step.py [preset=cpu] [threads=2] [precision=auto]
+    python benchmarks/train_step.py [baseline=COMMIT] [steps=20] [preset=cpu] [threads=2] ...
 
-Prints medians over `STEPS` steps with the 10th and 90th percentile.
+With `baseline` the same steps are measured with the code of that commit, too, in a work tree of
+its own: both processes stay alive and take turns step by step, so that a machine that slows down
+slows both. Prints medians with the 10th and 90th percentile, of wall time and of processor time
+(which other programs on the same cores disturb less), and the share of each part.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from twist_training.algorithms.distillation import Student
-from twist_training.algorithms.world_model import Batch
-from twist_training.configuration import parse_arguments
-from twist_training.runners.distil import DistillationTrainer
-from twist_training.runners.teacher import TeacherTrainer
-from twist_training.session import Session
-from twist_training.storage.episodes import Episodes
-from twist_training.storage.images import ImageEpisodes
-from twist_training.teacher_policy import Teacher
-
-STEPS = 20
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = (
+    "teacher: world model",
+    "teacher: world model and behaviour",
+    "student: encoder warm-up",
+    "student: Eq. 3 and Eq. 4",
+)
+_WARM_UP = 3
 
 
 def main() -> None:
-    """Measures and prints a table."""
-    config = parse_arguments(sys.argv[1:])
+    """Measures and prints a table, or serves one process of the measurement."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["--serve"]:
+        _serve(arguments[1:])
+        return
+    own = {"baseline": "", "steps": "20"}
+    for argument in list(arguments):
+        name, _, value = argument.partition("=")
+        if name in own:
+            own[name] = value
+            arguments.remove(argument)
+    steps = int(own["steps"])
+    with contextlib.ExitStack() as stack:
+        trees = {"this work tree": ROOT}
+        if own["baseline"]:
+            trees[own["baseline"]] = stack.enter_context(_work_tree(own["baseline"]))
+        servers = {
+            name: stack.enter_context(_Server(tree, arguments)) for name, tree in trees.items()
+        }
+        for name, server in servers.items():
+            print(f"{name}: {server.title}")
+        print(
+            f"{steps} steps each, in turns; median (10th to 90th percentile); "
+            f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+        )
+        medians: dict[tuple[str, str], float] = {}
+        for row in ROWS:
+            times = _measure(list(servers.values()), row, steps)
+            for number, name in enumerate(servers):
+                wall, processor = times[number].T
+                medians[name, row] = float(np.median(processor))
+                print(f"{row:36s} {name:16s} {_summary(wall)}; processor {_summary(processor)}")
+            if len(servers) == 2:
+                faster = times[1] / times[0]
+                wall, processor = np.percentile(faster, [10, 50, 90], axis=0).T
+                print(
+                    f"{'':36s} {'speed-up':16s} {wall[1]:.2f}x ({wall[0]:.2f} to {wall[2]:.2f}) "
+                    f"by wall time, {processor[1]:.2f}x ({processor[0]:.2f} to "
+                    f"{processor[2]:.2f}) by processor time"
+                )
+        for name in servers:
+            share = medians[name, ROWS[0]] / medians[name, ROWS[1]]
+            print(
+                f"{name}: the world model takes {share:.0%} of a teacher step, the behaviour "
+                f"{1 - share:.0%}"
+            )
+
+
+def _summary(seconds: np.ndarray) -> str:
+    low, middle, high = 1e3 * np.percentile(seconds, [10, 50, 90])
+    return f"{1e3 / middle:6.2f} steps/s, {middle:5.0f} ms ({low:.0f} to {high:.0f})"
+
+
+def _measure(servers: list[_Server], row: str, steps: int) -> list[np.ndarray]:
+    for server in servers:
+        for _ in range(_WARM_UP):
+            server.step(row)
+    times: list[list[tuple[float, float]]] = [[] for _ in servers]
+    for step in range(steps):
+        order = list(zip(servers, times, strict=True))
+        for server, mine in order if step % 2 else order[::-1]:
+            mine.append(server.step(row))
+    return [np.array(mine) for mine in times]
+
+
+@contextlib.contextmanager
+def _work_tree(commit: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        added = subprocess.run(
+            [*git, "add", "--detach", str(tree), commit], capture_output=True, text=True
+        )
+        if added.returncode:
+            raise SystemExit(f"baseline={commit}: git cannot check it out: {added.stderr.strip()}")
+        try:
+            yield tree
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+class _Server:
+    """A process that runs one step whenever it is told to.
+
+    Args:
+        tree: work tree whose packages it imports.
+        arguments: settings for the run.
+    """
+
+    def __init__(self, tree: Path, arguments: list[str]) -> None:
+        packages = [str(path.parent) for path in sorted((tree / "src").glob("*/setup.py"))]
+        path = os.pathsep.join([*packages, os.environ.get("PYTHONPATH", "")])
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--serve", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        self.title: str = self._read()
+
+    def step(self, row: str) -> tuple[float, float]:
+        """Seconds of wall time and of processor time."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(row + "\n")
+        self._process.stdin.flush()
+        wall, processor = self._read()
+        return wall, processor
+
+    def _read(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"a measuring process ended with {self._process.wait()}; see above")
+        return json.loads(line)
+
+    def __enter__(self) -> _Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _serve(arguments: list[str]) -> None:
+    title, rows = _prepare(arguments)
+    print(json.dumps(title), flush=True)
+    for line in sys.stdin:
+        wall, processor = time.perf_counter(), time.process_time()
+        rows[line.strip()]()
+        seconds = time.perf_counter() - wall, time.process_time() - processor
+        print(json.dumps(seconds), flush=True)
+
+
+def _prepare(arguments: list[str]) -> tuple[str, dict[str, Callable[[], object]]]:
+    # Imported here: which work tree these come from is the parent's choice.
+    from twist_training.algorithms.distillation import Student
+    from twist_training.algorithms.world_model import Batch
+    from twist_training.configuration import parse_arguments
+    from twist_training.runners.distil import DistillationTrainer
+    from twist_training.runners.teacher import TeacherTrainer
+    from twist_training.session import Session
+    from twist_training.teacher_policy import Teacher
+
+    config = parse_arguments(arguments)
     with tempfile.TemporaryDirectory() as folder:
         session = Session(config, Path(folder))
     generator = np.random.default_rng(0)
     contract, sizes = session.contract, config.teacher
     teacher = Teacher(session).to(session.device)
     trainer = TeacherTrainer(teacher, session, 10_000)
+    shape = (sizes.batch, sizes.length)
 
     def batch() -> Batch:
-        shape = (sizes.batch, sizes.length)
         return Batch(
             session.tensor(generator.normal(size=(*shape, contract.state_size)).astype("f4") / 10),
-            session.tensor(generator.uniform(-1, 1, (*shape, 3)).astype("f4")),
+            session.tensor(generator.uniform(-1, 1, (*shape, contract.action_size)).astype("f4")),
             session.tensor(generator.normal(size=shape).astype("f4")),
         )
 
-    rows = [
-        ("teacher: world model", lambda: trainer.step(batch(), behaviour=False)),
-        ("teacher: world model and behaviour", lambda: trainer.step(batch())),
-    ]
     student = Student(config.student, sizes, contract).to(session.device)
     # Distillation freezes its teacher; the one that is still being trained has to stay free.
     distiller = DistillationTrainer(session, copy.deepcopy(teacher), student)
     data = _random_episodes(generator, session)
-    rows += [
-        ("student: encoder warm-up", lambda: distiller.warm_up(data, generator)),
-        ("student: Eq. 3 and Eq. 4", lambda: distiller.distil(data, generator)),
+    title = f"preset {config.preset}, {config.device}, {session.precision}"
+    steps: list[Callable[[], object]] = [
+        lambda: trainer.step(batch(), behaviour=False),
+        lambda: trainer.step(batch()),
+        lambda: distiller.warm_up(data, generator),
+        lambda: distiller.distil(data, generator),
     ]
-    print(
-        f"preset {config.preset}, {config.device}, {session.precision}, {config.threads} threads, "
-        f"median of {STEPS} steps (10th to 90th percentile)"
-    )
-    for name, step in rows:
-        low, middle, high = np.percentile(_times(step), [10, 50, 90])
-        print(
-            f"{name:36s} {1 / middle:7.2f} steps/s   "
-            f"{1e3 * middle:6.0f} ms ({1e3 * low:.0f} to {1e3 * high:.0f})"
-        )
+    return f"{title}, {config.threads} threads", dict(zip(ROWS, steps, strict=True))
 
 
-def _times(step: Callable[[], object]) -> list[float]:
-    for _ in range(3):
-        step()
-    times = []
-    for _ in range(STEPS):
-        started = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - started)
-    return times
+def _random_episodes(generator: np.random.Generator, session: Any) -> Any:
+    from twist_training.storage.episodes import Episodes
+    from twist_training.storage.images import ImageEpisodes
 
-
-def _random_episodes(generator: np.random.Generator, session: Session) -> ImageEpisodes:
     instants = session.config.distillation.length + 1
-    edge = session.contract.image.size
-    count = 16
+    edge, count = session.contract.image.size, 16
 
     def normal(size: int) -> np.ndarray:
         return generator.normal(size=(count, instants, size)).astype(np.float32) / 10
 
     episodes = Episodes(
         state=normal(session.contract.state_size),
-        previous_action=normal(3),
-        requested_action=normal(3),
+        previous_action=normal(session.contract.action_size),
+        requested_action=normal(session.contract.action_size),
         reward=normal(1)[..., 0],
         sim_state=normal(1),
         success=np.zeros(count, bool),

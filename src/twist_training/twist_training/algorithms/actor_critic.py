@@ -69,10 +69,12 @@ class ActorCritic(nn.Module):
             latents = scan(action[:, None], h, z, noise[:, t, None])
             h, z = latents.deterministic[:, 0], latents.stochastic[:, 0]
             features.append(torch.cat([h, z], -1))
-        imagined = torch.stack(features)  # (H + 1, B, F)
+        imagined = torch.stack(features[1:])  # (H, B, F)
+        if torch.is_autocast_enabled(imagined.device.type):  # once, not in each head
+            imagined = imagined.to(torch.get_autocast_dtype(imagined.device.type))
         # The reward head predicts the reward of arriving at a state.
-        rewards = world_model.reward(imagined[1:]).float().squeeze(-1)
-        values = self.slow_critic(imagined[1:]).float().squeeze(-1)
+        rewards = world_model.reward(imagined).float().squeeze(-1)
+        values = self.slow_critic(imagined).float().squeeze(-1)
         returns = lambda_returns(rewards, values, discount=config.discount, lambda_=config.lambda_)
         weights = config.discount ** torch.arange(
             config.horizon, dtype=torch.float32, device=h.device
@@ -80,7 +82,7 @@ class ActorCritic(nn.Module):
         weights = weights[:, None]
         entropy = TruncatedNormal(torch.stack(means), torch.stack(stds)).entropy()
         actor_loss = -(weights * (returns + config.entropy * entropy)).mean()
-        predicted = self.critic(imagined[:-1].detach()).float().squeeze(-1)
+        predicted = self.critic(torch.stack(features[:-1]).detach()).float().squeeze(-1)
         critic_loss = 0.5 * (weights * (predicted - returns.detach()).square()).mean()
         return (
             actor_loss,

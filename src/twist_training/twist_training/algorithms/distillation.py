@@ -15,7 +15,6 @@ from twist_training.modules.distributions import (
     categorical_kl,
     gumbel_like,
     project_to_unit_ball,
-    straight_through_one_hot,
 )
 from twist_training.modules.networks import Actor, ImageEncoder, StateScaling
 from twist_training.modules.rssm import LatentSequence, Rssm
@@ -61,7 +60,12 @@ class Student(nn.Module):
             image: (N, W, W, 3) uint8, cropped and resized by the contract's image path.
             ee_position: metres, (N, 3); ignored when the contract does not use it.
         """
-        scaled = image.permute(0, 3, 1, 2).float() / 255.0 - 0.5
+        # One pass over the pixels: x / 255 - 0.5.
+        scaled = torch.add(
+            torch.full((), -0.5, device=image.device),
+            image.permute(0, 3, 1, 2).float(),
+            alpha=1.0 / 255.0,
+        )
         return self.encoder.features(scaled, self.scale_position(ee_position))
 
     def embed(self, image: Tensor, ee_position: Tensor) -> Tensor:
@@ -127,19 +131,19 @@ def imagine_with_noise(
         The imagined states and the actions taken, (B, H, A).
     """
     states, samples, priors, actions = [], [], [], []
+    scan = teacher.rssm.prior_scan()
     for t in range(horizon):
         action = actor(torch.cat([h, z], -1)).rsample()
         action = (action + action_noise * torch.randn_like(action)).clamp(-1.0, 1.0)
         action = project_to_unit_ball(action)
-        h = teacher.rssm.transition(action, h, z)
-        logits = teacher.rssm.prior(h)
-        z = straight_through_one_hot(logits, latent_noise[:, t])
-        states.append(h)
-        samples.append(z)
-        priors.append(logits)
+        step = scan(action[:, None], h, z, latent_noise[:, t, None])
+        h, z = step.deterministic[:, 0], step.stochastic[:, 0]
+        states.append(step.deterministic)
+        samples.append(step.stochastic)
+        priors.append(step.prior)
         actions.append(action)
     sequence = LatentSequence(
-        torch.stack(states, 1), torch.stack(samples, 1), torch.stack(priors, 1), None
+        torch.cat(states, 1), torch.cat(samples, 1), torch.cat(priors, 1), None
     )
     return sequence, torch.stack(actions, 1)
 

@@ -17,7 +17,8 @@ def gumbel_like(logits: Tensor, generator: torch.Generator | None = None) -> Ten
     uniform = torch.rand(
         logits.shape, dtype=logits.dtype, device=logits.device, generator=generator
     )
-    return -torch.log(-torch.log(uniform.clamp(1e-10, 1.0 - 1e-7)))
+    # In place: fresh memory for every operation costs more than the logarithms do.
+    return uniform.clamp_(1e-10, 1.0 - 1e-7).log_().neg_().log_().neg_()
 
 
 def straight_through_one_hot(logits: Tensor, noise: Tensor | None = None) -> Tensor:

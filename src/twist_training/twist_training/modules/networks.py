@@ -104,9 +104,9 @@ class ImageEncoder(nn.Module):
     def features(self, image: Tensor, position: Tensor) -> Tensor:
         """Shared features (N, F) of images (N, 3, W, W) in [-.5, .5] and positions (N, P)."""
         if self.equalise:
-            bright = image + 0.5
-            mean = bright.mean((1, 2, 3), keepdim=True).clamp(min=0.02)
-            image = bright * (0.4 / mean) - 0.5
+            mean = (image.mean((1, 2, 3), keepdim=True) + 0.5).clamp(min=0.02)
+            gain = 0.4 / mean
+            image = torch.addcmul(0.5 * gain - 0.5, image, gain)
         visual = self.convolutions(image).flatten(1)
         if self.position_size > 0:
             visual = torch.cat([visual, self.position(position).to(visual.dtype)], -1)

@@ -53,6 +53,7 @@ class DistillationTrainer:
                 {"params": list(student.rssm.parameters()), "lr": config.lr},
             ],
             eps=1e-5,
+            fused=True,
         )
         self.warmup_steps = 0
         self.steps = 0

@@ -40,13 +40,12 @@ class TeacherTrainer:
         behaviour = teacher.behaviour
         teacher.world_model.rssm.fused = session.config.fused
         self.optimizers = {
-            "model": torch.optim.Adam(
-                teacher.world_model.parameters(), lr=config.model_lr, eps=1e-5
-            ),
-            "actor": torch.optim.Adam(behaviour.actor.parameters(), lr=config.actor_lr, eps=1e-5),
-            "critic": torch.optim.Adam(
-                behaviour.critic.parameters(), lr=config.critic_lr, eps=1e-5
-            ),
+            name: torch.optim.Adam(module.parameters(), lr=rate, eps=1e-5, fused=True)
+            for name, module, rate in (
+                ("model", teacher.world_model, config.model_lr),
+                ("actor", behaviour.actor, config.actor_lr),
+                ("critic", behaviour.critic, config.critic_lr),
+            )
         }
         self._rates = {
             name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()
