@@ -55,6 +55,7 @@ OPTIONAL_ROS = {
     "moveit",
     "moveit_configs_utils",
     "moveit_msgs",
+    "realsense2_camera_msgs",
     "shape_msgs",
     "tf2_ros",
 }

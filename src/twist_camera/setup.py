@@ -20,7 +20,11 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
+            "camera_check = twist_camera.ros.camera_check:main",
+            "camera_reference = twist_camera.ros.camera_reference:main",
+            "pyrealsense_camera = twist_camera.ros.pyrealsense_camera:main",
             "twist-calibrate = twist_camera.calibrate:main",
+            "twist-camera-reference = twist_camera.reference:main",
         ],
     },
 )

@@ -1,0 +1,233 @@
+"""The node ``camera_check``: does realsense2_camera really use the settings that were asked for?
+
+    ros2 run twist_camera camera_check --ros-args -p once:=true -p settings_file:=realsense.yaml
+
+The driver takes exposure, white balance and gain from its config file only, warns when the camera
+refuses one, and shows the wanted value as its parameter all the same. So every setting is set once
+more through the driver's parameter services (automatic ones off first; the driver hands each on to
+the camera and reports its refusal), read back, and compared; and where the driver publishes frames'
+metadata, the values that a frame was taken with are compared too. This is repeated, because
+anybody may change a parameter while an evaluation runs.
+
+The wanted settings are this node's own parameters of the driver's names, or a file. A line for each
+setting says wanted and found; the process ends with code 1 if one is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from twist_camera.camera_settings import (
+    Finding,
+    SettingsError,
+    Value,
+    check_wanted,
+    compare,
+    compare_metadata,
+    describe,
+    in_order,
+    read_settings,
+)
+
+_PREFIXES = ("rgb_camera.", "enable_")
+_SETTLE = 0.3
+"""Seconds until a camera's frames show new settings."""
+
+
+class DriverSilent(RuntimeError):
+    """The driver does not answer; the message says what to do."""
+
+
+class CameraCheck(Node):
+    """See the module.
+
+    Raises:
+        SettingsError: the wanted settings are incomplete.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            "camera_check", automatically_declare_parameters_from_overrides=True, **options
+        )
+        self._driver = str(self._value("driver", "/camera/camera")).rstrip("/")
+        self._apply = bool(self._value("apply", True))
+        self._timeout = float(self._value("timeout", 30.0))
+        self.once = bool(self._value("once", False))
+        """Whether one check is all."""
+        self.period = float(self._value("period", 10.0))
+        """Seconds between checks."""
+        path = str(self._value("settings_file", ""))
+        wanted = read_settings(Path(path)) if path else self._overrides()
+        self._wanted = {n: v for n, v in wanted.items() if n.startswith(_PREFIXES)}
+        check_wanted(self._wanted)
+        self._get = self.create_client(GetParameters, f"{self._driver}/get_parameters")
+        self._set = self.create_client(SetParameters, f"{self._driver}/set_parameters")
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._metadata: str | None = None
+        self._metadata_topic = ""
+        self._listen_to_metadata()
+
+    def _value(self, name: str, default: Any) -> Any:
+        if not self.has_parameter(name):
+            self.declare_parameter(name, default)
+        return self.get_parameter(name).value
+
+    def _overrides(self) -> dict[str, Value]:
+        found: dict[str, Value] = {}
+        for prefix in _PREFIXES:
+            for name, parameter in self._parameters.items():
+                if name.startswith(prefix):
+                    found[name] = parameter.value
+        return found
+
+    def _listen_to_metadata(self) -> None:
+        # Comes with the driver; without it the parameters alone are compared.
+        try:
+            from realsense2_camera_msgs.msg import Metadata
+        except ImportError:
+            return
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._metadata_topic = f"{self._driver}/color/metadata"
+        self.create_subscription(Metadata, self._metadata_topic, self._on_metadata, qos)
+
+    def _on_metadata(self, message: Any) -> None:
+        self._metadata = str(message.json_data)
+
+    def check(self, *, first: bool) -> list[Finding]:
+        """One look at all settings.
+
+        Args:
+            first: whether they are set once more before.
+
+        Raises:
+            DriverSilent: no answer.
+        """
+        refusals = self._set_all() if first and self._apply else {}
+        names = list(self._wanted)
+        request = GetParameters.Request(names=names)
+        values = self._call(self._get, request).values
+        found = {
+            name: parameter_value_to_python(value)
+            for name, value in zip(names, values, strict=True)
+        }
+        findings = [
+            Finding(f.name, f.wanted, f"{f.found}, refused: {refusals[f.name]}", f.source, False)
+            if f.name in refusals
+            else f
+            for f in compare(self._wanted, found, "the driver's parameter")
+        ]
+        self._await_metadata()
+        if self._metadata is not None:
+            findings += compare_metadata(self._wanted, self._metadata)
+        return findings
+
+    def _await_metadata(self) -> None:
+        """Waits for the metadata of a frame that was taken with the settings of now."""
+        if not self._metadata_topic or self.count_publishers(self._metadata_topic) == 0:
+            return
+        time.sleep(_SETTLE)
+        self._metadata, end = None, time.monotonic() + 2.0
+        skip = 1  # the first one may have waited since before the settings changed
+        while time.monotonic() < end and (self._metadata is None or skip):
+            if self._metadata is not None:
+                self._metadata, skip = None, 0
+            rclpy.spin_once(self, timeout_sec=0.1)
+
+    def _set_all(self) -> dict[str, str]:
+        """Sets what may be set while running; returns refusals by name."""
+        refused = {}
+        for name, value in in_order(self._wanted):
+            # Streams and profiles are fixed while the driver runs.
+            if not name.startswith("rgb_camera.") or isinstance(value, str):
+                continue
+            message = Parameter(name, value=value).to_parameter_msg()
+            request = SetParameters.Request(parameters=[message])
+            result = self._call(self._set, request).results[0]
+            if not result.successful:
+                refused[name] = str(result.reason) or "no reason given"
+        return refused
+
+    def _call(self, client: Any, request: Any) -> Any:
+        end = time.monotonic() + self._timeout
+        while time.monotonic() < end:
+            if client.wait_for_service(0.2):
+                future = client.call_async(request)
+                rclpy.spin_until_future_complete(
+                    self, future, timeout_sec=min(3.0, max(0.1, end - time.monotonic()))
+                )
+                if future.done():
+                    return future.result()
+                client.remove_pending_request(future)
+            else:
+                rclpy.spin_once(self, timeout_sec=0.0)
+        raise DriverSilent(
+            f"{self._driver} does not answer on {client.srv_name} within {self._timeout:g} s; is "
+            "realsense2_camera running under this name and in this ROS_DOMAIN_ID, and has it found "
+            "its camera (its log says)?"
+        )
+
+    def report(self, findings: Sequence[Finding]) -> bool:
+        """Says what was found, in the log and on /diagnostics; returns whether all is well."""
+        good = all(finding.good for finding in findings)
+        status = DiagnosticStatus(
+            name=f"{self.get_name()}: settings",
+            hardware_id=self._driver,
+            level=DiagnosticStatus.OK if good else DiagnosticStatus.ERROR,
+            message="as wanted" if good else "the camera does not use the settings wanted",
+            values=[KeyValue(key=f.name, value=str(f)) for f in findings],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+        return good
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``camera_check``: 0 all as wanted, 1 not."""
+    rclpy.init(args=arguments)
+    try:
+        node = CameraCheck()
+        return _run(node)
+    except (SettingsError, DriverSilent, ParameterException) as error:
+        print(f"camera_check: {error}", file=sys.stderr, flush=True)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(node: CameraCheck) -> int:
+    first = True
+    while True:
+        findings = node.check(first=first)
+        if not node.report(findings):
+            node.get_logger().error(
+                "the camera does not use the settings that were asked for:\n" + describe(findings)
+            )
+            return 1
+        if first:
+            node.get_logger().info("the camera's settings:\n" + describe(findings))
+        if node.once:
+            return 0
+        first = False
+        end = time.monotonic() + node.period
+        while (rest := end - time.monotonic()) > 0:
+            rclpy.spin_once(node, timeout_sec=rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

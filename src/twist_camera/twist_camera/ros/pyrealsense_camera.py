@@ -1,0 +1,162 @@
+"""The node behind ``camera:=pyrealsense``: a RealSense colour stream through pyrealsense2.
+
+Topics and parameters have realsense2_camera's names, so that one takes the other's place:
+``~/color/image_raw`` (rgb8) and ``~/color/camera_info`` (the device's own calibration). Settings
+are set on the colour sensor, read back at the start and every few seconds. Stamps are the camera's,
+in ROS time. A stream that stops, freezes or changes its settings is started again a few times; then
+the process ends with code 1 and says why.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CameraInfo, Image
+
+from twist_camera import camera_settings as names
+from twist_camera.camera_settings import SettingsError, parse_profile
+from twist_camera.capture_loop import CaptureLoop, CaptureRules
+from twist_camera.realsense_device import (
+    DeviceFrame,
+    RealSenseCamera,
+    RealSenseError,
+    StreamSettings,
+)
+from twist_policy.camera_match import CameraIntrinsics
+
+OPTICAL_FRAME = "camera_color_optical_frame"
+
+
+class PyrealsenseCamera(Node):
+    """Publishes what a `CaptureLoop` delivers; see the module.
+
+    Raises:
+        SettingsError: a parameter is wrong.
+        RealSenseError: pyrealsense2 is not installed.
+    """
+
+    def __init__(self, library: Any | None = None, **options: Any) -> None:
+        super().__init__("camera", **options)
+        usual = CaptureRules()
+        width, height, rate = parse_profile(
+            self._value(names.PROFILE, "640x480x30", "width x height x frames per second")
+        )
+        for name in (names.AUTO_EXPOSURE, names.AUTO_WHITE_BALANCE):
+            if self._value(name, False, "must be false: the picture has to be fixed"):
+                raise SettingsError(f"{name} must be false: this camera has fixed settings only")
+        settings = StreamSettings(
+            exposure=float(self._value(names.EXPOSURE, 156, "0.1 ms")),
+            gain=float(self._value(names.GAIN, 64, "of the sensor")),
+            white_balance=float(self._value(names.WHITE_BALANCE, 4600.0, "kelvin")),
+            width=width,
+            height=height,
+            rate=rate,
+            serial=str(self._value("serial_no", "", "which camera; empty: the only one")),
+        )
+        rules = CaptureRules(
+            silence=float(self._value("silence_limit", usual.silence, "s without a frame")),
+            frozen=int(self._value("frozen_frame_limit", usual.frozen, "identical frames")),
+            restarts=int(self._value("restarts", usual.restarts, "in a row, before giving up")),
+            restart_delay=float(self._value("restart_delay", usual.restart_delay, "s")),
+        )
+        self._images = self.create_publisher(Image, "~/color/image_raw", qos_profile_sensor_data)
+        self._infos = self.create_publisher(
+            CameraInfo, "~/color/camera_info", qos_profile_sensor_data
+        )
+        self._info = CameraInfo()
+        self.loop = CaptureLoop(
+            RealSenseCamera(settings, library),
+            rules,
+            on_open=self._on_open,
+            on_frame=self._on_frame,
+            warn=self.get_logger().error,
+            ros_time=lambda: self.get_clock().now().nanoseconds,
+        )
+        """Reads the camera; run it in a thread."""
+
+    def _value(self, name: str, default: Any, description: str) -> Any:
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        return self.declare_parameter(name, default, descriptor).value
+
+    def _on_open(self, intrinsics: CameraIntrinsics) -> None:
+        self._info = info_message(intrinsics)
+        self.get_logger().info(
+            f"{intrinsics.width}x{intrinsics.height}, fx {intrinsics.fx:.2f}, fy "
+            f"{intrinsics.fy:.2f}, cx {intrinsics.cx:.2f}, cy {intrinsics.cy:.2f}; settings read "
+            "back and as wanted"
+        )
+
+    def _on_frame(self, frame: DeviceFrame, stamp: int) -> None:
+        height, width = frame.pixels.shape[:2]
+        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+        message.header.frame_id = OPTICAL_FRAME
+        message.header.stamp = Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+        message.data = array("B", frame.pixels.tobytes())
+        self._info.header = message.header
+        self._images.publish(message)
+        self._infos.publish(self._info)
+
+
+def info_message(camera: CameraIntrinsics) -> CameraInfo:
+    """A calibration as a message, without rectification."""
+    message = CameraInfo(
+        height=camera.height, width=camera.width, distortion_model=camera.distortion_model
+    )
+    message.d = list(camera.distortion)
+    message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    message.p = [
+        *(camera.fx, 0.0, camera.cx, 0.0),
+        *(0.0, camera.fy, camera.cy, 0.0),
+        *(0.0, 0.0, 1.0, 0.0),
+    ]
+    return message
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``pyrealsense_camera``: 0 after a signal, 1 when the camera does not work."""
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = PyrealsenseCamera()
+    except (SettingsError, RealSenseError, ParameterException) as error:
+        print(f"pyrealsense_camera: {error}", file=sys.stderr, flush=True)
+        rclpy.try_shutdown()
+        return 1
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: node.loop.stop())
+    # Parameters are asked for in another thread; the camera is read in this one.
+    spinner = threading.Thread(target=_spin, args=(node,), daemon=True)
+    spinner.start()
+    try:
+        node.loop.run()
+    except RealSenseError as error:
+        node.get_logger().fatal(str(error))
+        return 1
+    finally:
+        rclpy.try_shutdown()
+        spinner.join(2.0)
+    return 0
+
+
+def _spin(node: Node) -> None:
+    try:
+        rclpy.spin(node)
+    except Exception:
+        if rclpy.ok():
+            raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())
