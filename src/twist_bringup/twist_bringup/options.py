@@ -76,6 +76,26 @@ class StackOptions:
         minimum=-1,
     )
     seed: int = _option(1, "Evaluation seed; (task, seed, trial) determines the layout.", minimum=0)
+    seeds: str = _option(
+        "", "Several evaluation seeds, e.g. 1,2,3, each with as many trials; empty: `seed`."
+    )
+    compare_with: str = _option(
+        "",
+        "Second checkpoint folder: both run on each layout, in an order that stays sealed until "
+        "`twist-compare` or the report opens it.",
+    )
+    judge: str = _option(
+        "auto",
+        "truth: the twin's true state; camera: measured in the picture and confirmed by the "
+        "operator; operator: by eye; auto: truth for robot:=sim, else camera.",
+        choices=("auto", "truth", "camera", "operator"),
+    )
+    camera_file: str = _option(
+        "", "Calibration that the judge measures with; empty: the camera of the contract."
+    )
+    colours: str = _option(
+        "", "Colours of cube and goal, made with twist-colours; empty: the task card's."
+    )
     record: bool = _option(True, "One MCAP bag per trial under `output`.")
     output: str = _option("", "Folder of this run; empty: bags/<task>-<date>-<time>.")
     command_mode: str = _option(
@@ -118,6 +138,13 @@ class StackOptions:
         if self.trials >= 0:
             return self.trials
         return 5 if self.robot == "sim" and not self.dry_run else 0
+
+    @property
+    def judge_source(self) -> str:
+        """`judge` with ``auto`` resolved."""
+        if self.judge != "auto":
+            return self.judge
+        return "truth" if self.robot == "sim" else "camera"
 
     @property
     def camera_source(self) -> str:

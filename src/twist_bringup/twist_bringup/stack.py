@@ -148,6 +148,9 @@ def complete(options: StackOptions, now: datetime | None = None) -> StackOptions
         checkpoint=str(checkpoint.expanduser().absolute()),
         output=str(output.expanduser().absolute()),
         bag=_absolute(options.bag),
+        compare_with=_absolute(options.compare_with),
+        camera_file=_absolute(options.camera_file),
+        colours=_absolute(options.colours),
         params_file=_absolute(options.params_file),
         trials=options.trial_count,
     )
@@ -210,6 +213,11 @@ def _check_combination(options: StackOptions) -> None:
         raise StackError("camera:=bag needs bag:=<folder of a recorded bag with images>")
     if options.camera_source != "bag" and options.bag:
         raise StackError(f"bag:={options.bag} is only used with camera:=bag")
+    if options.judge_source == "truth" and options.robot != "sim":
+        raise StackError(
+            "judge:=truth reads the twin's true state, and the lab has none: use judge:=camera or "
+            "judge:=operator"
+        )
     if options.dry_run and options.trials:
         raise StackError(
             "dry_run:=true moves nothing, so there is nothing to judge: leave trials out (or 0), "
@@ -361,6 +369,8 @@ def _trial_runner(options: StackOptions) -> Process:
             ("checkpoint", options.checkpoint),
             ("episode_steps", options.episode_steps),
             ("resume", options.resume),
+            ("seeds", options.seeds),
+            ("compare_with", options.compare_with),
             # More than the policy takes to give up arming: its message names what is missing.
             ("first_step_timeout", 10.0),
         ),
