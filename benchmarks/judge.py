@@ -4,12 +4,14 @@ Each trial has a look of its own and ends with the cube somewhere around the lim
 purpose more often near it than policies are. The colours are clicked in the picture of the trial's
 start; the picture of its end is judged. Distances are compared with the simulator's.
 
-    python benchmarks/judge.py [--frames 300] [--arm home|end] [--calibration CASE] [--save FOLDER]
+    python benchmarks/judge.py [--frames 300] [--arm home|end] [--calibration exact|good|none]
+        [--colours click|card] [--save FOLDER]
 
 ``--arm``: home is where the arm goes before the judge looks; end leaves it beside the cube.
 ``--calibration``: what the judge believes about the camera. exact: where it is; good: within the
 errors that the calibration command promises (3 mm, 0.5 degrees); none: where the task card says,
 while each look moves the camera by up to 1.5 cm and 1 degree.
+``--colours``: clicked per trial, or the task card's, which nobody clicked.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import numpy as np
 
+from twist_evaluation.observer.card_colours import card_colours
 from twist_evaluation.observer.colours import ColourError, fit_colours
 from twist_evaluation.observer.pictures import draw_observation
 from twist_evaluation.observer.table_camera import TableCamera
@@ -147,7 +150,9 @@ def judge_trials(arguments: argparse.Namespace) -> list[Case]:
             seen: Observation | None = None
             refusal = ""
             try:
-                colours = fit_colours(before, *clicks(card, exact, start, rng))
+                colours = card_colours(card)
+                if arguments.colours == "click":
+                    colours = fit_colours(before, *clicks(card, exact, start, rng))
                 seen = TableObserver(camera, sizes, colours).observe(frame)
             except (ObserverRefusal, ColourError) as error:
                 refusal = str(error)
@@ -171,6 +176,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--arm", choices=("home", "end"), default="home")
     parser.add_argument("--calibration", choices=("exact", "good", "none"), default="good")
+    parser.add_argument("--colours", choices=("click", "card"), default="click")
     parser.add_argument("--save", type=Path, help="folder for pictures of what went wrong")
     arguments = parser.parse_args()
     if arguments.frames < 1:
@@ -178,8 +184,8 @@ def main() -> int:
     if arguments.save:
         arguments.save.mkdir(parents=True, exist_ok=True)
     print(
-        f"arm {arguments.arm}, calibration {arguments.calibration}, seed {arguments.seed}, "
-        "looks held out"
+        f"arm {arguments.arm}, calibration {arguments.calibration}, colours "
+        f"{arguments.colours}, seed {arguments.seed}, looks held out"
     )
     began = time.process_time()
     cases = judge_trials(arguments)

@@ -86,8 +86,12 @@ class SampleTrial:
         image_every: int = 2,
         image: Callable[[int, np.ndarray, np.ndarray], np.ndarray] | None = None,
         custom_data: dict[str, str] | None = None,
+        lift: bool = False,
     ) -> Path:
-        """Writes one bag and returns its folder."""
+        """Writes one bag and returns its folder.
+
+        With `lift` the cube is raised by 12 cm instead of being pushed to a goal: there is none.
+        """
         rng = np.random.default_rng(trial)
         start, goal = rng.uniform([0.40, -0.16], [0.60, 0.16], (2, 2))
         end = goal + rng.normal(0, 0.012, 2) + (0.0 if outcome == "success" else 0.07)
@@ -126,7 +130,13 @@ class SampleTrial:
             believed = place + rng.normal(0, 0.006, 2)
             time = START + (trial * 20 + index // 10) * 10**9 + (index % 10) * 10**8
             header = self.stamp(time)
+            distance = float(np.linalg.norm(place - goal))
             point = {"x": place[0], "y": place[1], "z": 0.02}
+            believed_goal = {"x": goal[0] + 0.003, "y": goal[1] - 0.004, "z": 0.0}
+            if lift:
+                point["z"] = 0.02 + 0.12 * ease
+                distance = max(0.0, 0.12 - point["z"])
+                believed_goal = dict.fromkeys(("x", "y", "z"), math.nan)
             goal_point = {"x": goal[0], "y": goal[1], "z": 0.0}
             tool_point = {"x": tool[0], "y": tool[1], "z": 0.02}
             put(
@@ -136,8 +146,8 @@ class SampleTrial:
                 ee_position=tool_point,
                 object_pose={"position": point},
                 goal_position=goal_point,
-                distance=float(np.linalg.norm(place - goal)),
-                success=bool(np.linalg.norm(place - goal) < 0.05),
+                distance=distance,
+                success=distance < (0.001 if lift else 0.05),
             )
             if image is not None and index % image_every == 0:
                 pixels = image(index, place, goal)
@@ -169,8 +179,8 @@ class SampleTrial:
                 header=header,
                 step=index,
                 ee_position=tool_point,
-                object_position={"x": believed[0], "y": believed[1], "z": 0.02},
-                goal_position={"x": goal[0] + 0.003, "y": goal[1] - 0.004, "z": 0.0},
+                object_position={"x": believed[0], "y": believed[1], "z": point["z"]},
+                goal_position=believed_goal,
             )
         distance = float(np.linalg.norm(end - goal))
         writer.close(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -111,6 +112,9 @@ def test_record_holds_what_the_bag_says(tmp_path: Path, sample_trial: Any) -> No
     assert np.linalg.norm(record.truth.object[-1] - record.truth.goal[-1]) == pytest.approx(
         record.final_distance, abs=1e-6
     )
+    assert record.truth.distance[-1] == pytest.approx(record.final_distance, abs=1e-6)
+    assert set(record.truth.height) == {0.02}
+    assert np.isnan(record.belief.distance).all()
 
 
 def test_unreadable_bags_are_named_and_the_others_are_shown(
@@ -167,6 +171,27 @@ def test_trials_without_images_are_reported_without_video(
 
     assert "no bag holds camera images" in capsys.readouterr().out
     assert "no image" in _page(tmp_path).words
+
+
+def test_a_task_without_a_goal_is_reported_by_what_is_left_to_success(
+    tmp_path: Path, sample_trial: Any
+) -> None:
+    sizes = {"workspace_lower": [0.34, -0.24], "workspace_upper": [0.68, 0.24]}
+    scene = json.dumps({"goal_radius": 0.0, "object_size": 0.04} | sizes)
+    bag = sample_trial.write(
+        *(tmp_path, 0, "success"), image=_picture, custom_data={"scene": scene}, lift=True
+    )
+    record = read_trial(bag)
+    assert (record.truth.distance[0], record.truth.distance[-1]) == pytest.approx((0.1, 0.0))
+    assert record.truth.height[-1] == pytest.approx(0.14)
+
+    assert main([str(tmp_path)]) == 0
+
+    page = _page(tmp_path)
+    assert "Distance to success" in page.words
+    assert "goals laid on top of one another" not in page.words
+    assert "nan" not in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "trials.mp4").stat().st_size > 1000
 
 
 def test_bag_without_a_single_step_is_shown(tmp_path: Path, sample_trial: Any) -> None:

@@ -161,7 +161,7 @@ def table_map(truth: Track, belief: Track, scene: Scene, *, width: int = 260) ->
     view = _TableView(scene, width)
     body = view.frame()
     goal = truth.goal if len(truth.goal) else belief.goal
-    if len(goal):
+    if len(goal) and scene.goal_radius > 0:
         body += view.goal(goal[-1])
     body += view.path(truth.tool, _TOOL, 1.0, "tool tip", dash="2 3")
     body += view.path(belief.object, _BELIEVED, 1.6, "believed path", dash="4 3")

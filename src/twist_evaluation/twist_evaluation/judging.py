@@ -146,7 +146,7 @@ class HeightUnknown:
 def _observer(setup: EvaluationSetup, options: JudgingOptions) -> TableObserver:
     card = setup.card
     try:
-        camera = setup.camera
+        camera = TableCamera(setup.camera)
         if options.camera_file:
             camera = read_camera(Path(options.camera_file).expanduser())
         colours = card_colours(card)
@@ -160,7 +160,7 @@ def _observer(setup: EvaluationSetup, options: JudgingOptions) -> TableObserver:
         (card.workspace.lower[0], card.workspace.lower[1]),
         (card.workspace.upper[0], card.workspace.upper[1]),
     )
-    return TableObserver(TableCamera(camera), sizes, colours)
+    return TableObserver(camera, sizes, colours)
 
 
 def _limit(setup: EvaluationSetup) -> float:

@@ -198,14 +198,14 @@ def _charts(records: Sequence[TrialRecord]) -> dict[str, Markup]:
                 if (r.truth.time >= 0).any()
             ],
             x_label="time since activation, s",
-            y_label="cube to goal, cm",
+            y_label="distance to success, cm",
             height=400,
             markers=[charts.Marker(scene.goal_radius * 100, "success", "#16a34a")]
             if scene and scene.goal_radius > 0
             else [],
         ),
     }
-    if scene is not None:
+    if scene is not None and scene.goal_radius > 0:
         drawn["paths"] = charts.paths_relative_to_goal(paths, scene)
     return {name: Markup(text) for name, text in drawn.items()}
 
@@ -222,7 +222,7 @@ def _series(record: TrialRecord, values: np.ndarray) -> charts.Series:
 def _distance_series(record: TrialRecord) -> charts.Series:
     truth = record.truth
     running = truth.time >= 0
-    distance = np.linalg.norm(truth.object - truth.goal, axis=1)[running] * 100
+    distance = truth.distance[running] * 100
     return charts.Series(
         truth.time[running], distance, _COLOURS[record.outcome], _name(record), opacity=0.7
     )

@@ -28,7 +28,7 @@ class Scene:
     """Sizes for drawing; metres, base frame.
 
     Attributes:
-        goal_radius: the cube's centre within it is a success.
+        goal_radius: the cube's centre within it is a success; 0 where there is no goal.
         object_size: edge of the cube.
         lower: smallest x, y of the workspace.
         upper: largest x, y of the workspace.
@@ -42,19 +42,23 @@ class Scene:
 
 @dataclass(frozen=True)
 class Track:
-    """Positions over time in the table plane.
+    """Positions over time, from above.
 
     Attributes:
         time: (N,) seconds since the first step of the policy.
         object: (N, 2) x, y of the object, metres, base frame.
         tool: (N, 2) x, y of the tool tip, metres.
-        goal: (N, 2) x, y of the goal, metres.
+        goal: (N, 2) x, y of the goal, metres; NaN where there is none.
+        height: (N,) of the object's centre above the table, metres.
+        distance: (N,) metres to success as the task's rule counts it; NaN where unknown.
     """
 
     time: np.ndarray
     object: np.ndarray
     tool: np.ndarray
     goal: np.ndarray
+    height: np.ndarray
+    distance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -232,7 +236,9 @@ def _read(reader: AnyReader, folder: Path, custom: dict[str, str], index: int) -
         else:
             position = message.object_pose.position if kind == _TRUTH else message.object_position
             points = (position, message.ee_position, message.goal_position)
-            row = (stamp, *(value for p in points for value in (p.x, p.y)))
+            distance = message.distance if kind == _TRUTH else math.nan
+            flat = (value for p in points for value in (p.x, p.y))
+            row = (stamp, *flat, position.z, distance)
             (truths if kind == _TRUTH else beliefs).append(row)
     step_rows = np.array(steps, dtype=np.float64).reshape(-1, 5)
     origin = float(step_rows[0, 0]) if len(step_rows) else reader.start_time * 1e-9
@@ -268,8 +274,12 @@ def _frame(reader: AnyReader, data: bytes) -> np.ndarray | None:
 
 
 def _track(rows: list[tuple[float, ...]], origin: float) -> Track:
-    table = np.array(rows, dtype=np.float64).reshape(-1, 7)
-    return Track(table[:, 0] - origin, table[:, 1:3], table[:, 3:5], table[:, 5:7])
+    table = np.array(rows, dtype=np.float64).reshape(-1, 9)
+    return Track(
+        table[:, 0] - origin,
+        *(table[:, 1:3], table[:, 3:5], table[:, 5:7]),
+        *(table[:, 7], table[:, 8]),
+    )
 
 
 def _outcome(text: str) -> Outcome | None:

@@ -127,10 +127,10 @@ def _draw(
     bar = height // 13
     draw.rectangle((0, height - bar, width, height), fill=(15, 23, 42, 190))
     middle = height - bar // 2
-    distance = _at(record.truth, stamp, _distances(record.truth))
+    distance = _at(record.truth, stamp, record.truth.distance)
     facts = f"{max(0.0, stamp):4.1f} s"
     if distance is not None:
-        facts += f"     to goal {distance * 100:4.1f} cm"
+        facts += f"     to success {distance * 100:4.1f} cm"
     draw.text((12, middle), label, fill="white", font=text, anchor="lm")
     draw.text((width // 2, middle), facts, fill=(203, 213, 225), font=small, anchor="mm")
     if outcome is not None:
@@ -155,6 +155,8 @@ def _draw_belief(
     cube = _at(record.belief, stamp, record.belief.object)
     goal = _at(record.belief, stamp, record.belief.goal)
     scene = record.scene
+    if goal is not None and not (scene.goal_radius > 0 and np.isfinite(goal).all()):
+        goal = None  # the task has none
     if goal is not None:
         angles = np.linspace(0, 2 * np.pi, 41)
         ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) * scene.goal_radius + goal
@@ -162,9 +164,11 @@ def _draw_belief(
     if cube is not None:
         half = scene.object_size / 2
         corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1], [-1, -1]]) * half + cube
-        top = camera.project(np.column_stack([corners, np.full(5, scene.object_size)]))
+        # A belief about the table plane alone has no height: the cube lies there.
+        centre = max(float(_at(record.belief, stamp, record.belief.height)), half)
+        top = camera.project(np.column_stack([corners, np.full(5, centre + half)]))
         draw.line(top, _BELIEF_COLOUR, 2)
-        base = camera.project(np.column_stack([corners, np.zeros(5)]))
+        base = camera.project(np.column_stack([corners, np.full(5, centre - half)]))
         if len(top) == len(base) == 5:
             for upper, lower in zip(top[:4], base[:4], strict=True):
                 draw.line([upper, lower], _BELIEF_COLOUR, 1)
@@ -183,10 +187,6 @@ def _draw_belief(
         draw.rounded_rectangle(box, radius=6, fill=(15, 23, 42, 170))
     for row, (name, colour) in enumerate(entries):
         draw.text((18, 12 + line * (row + 0.5)), name, fill=colour, font=font, anchor="lm")
-
-
-def _distances(track: Track) -> np.ndarray:
-    return np.linalg.norm(track.object - track.goal, axis=1)
 
 
 def _at(track: Track, stamp: float, values: np.ndarray) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import yaml
 from numpy.typing import ArrayLike, NDArray
 
 from twist_policy.contract import CameraModel, ContractError
@@ -17,23 +18,39 @@ from twist_sim.camera_geometry import matrix_from_quaternion, project
 Array = NDArray[np.float64]
 
 
+_HALF = 0.5
+
+
 class CameraFileError(RuntimeError):
     """A camera cannot be read from a file; the message names cause and cure."""
 
 
 @dataclass(frozen=True)
 class TableCamera:
-    """A pinhole camera whose pose in the base frame is known.
+    """A camera whose pose in the base frame is known.
+
+    Pixel centres are at whole numbers here, as OpenCV has it; the contract counts from the edge of
+    the first pixel, half a pixel more.
 
     Attributes:
         model: intrinsics (pixels) and pose.
+        distortion: of the lens, OpenCV's coefficients (k1, k2, p1, p2, k3, ...); empty for none.
     """
 
     model: CameraModel
+    distortion: tuple[float, ...] = ()
 
     def project(self, points: ArrayLike) -> Array:
         """Pixels (column, row), shape (..., 2), of points in metres, shape (..., 3)."""
-        return project(self.model, points)
+        if not any(self.distortion):
+            return project(self.model, points) - _HALF
+        local = np.asarray(points, dtype=np.float64) - np.asarray(self.model.position)
+        local = local @ matrix_from_quaternion(self.model.orientation)
+        zero = np.zeros(3)
+        pixels, _ = cv2.projectPoints(
+            local.reshape(-1, 1, 3), zero, zero, self._matrix, np.asarray(self.distortion)
+        )
+        return np.asarray(pixels, dtype=np.float64).reshape(*local.shape[:-1], 2)
 
     def on_plane(self, pixels: ArrayLike, height: float) -> Array:
         """Where the rays of pixels meet the horizontal plane at `height`.
@@ -47,54 +64,55 @@ class TableCamera:
         """
         camera = self.model
         pixels = np.asarray(pixels, dtype=np.float64)
-        local = np.stack(
-            [
-                (pixels[..., 0] - camera.cx) / camera.fx,
-                (pixels[..., 1] - camera.cy) / camera.fy,
-                np.ones(pixels.shape[:-1]),
-            ],
-            axis=-1,
-        )
+        flat = cv2.undistortPoints(
+            pixels.reshape(-1, 1, 2), self._matrix, np.asarray(self.distortion or (0.0,) * 4)
+        ).reshape(*pixels.shape[:-1], 2)
+        local = np.concatenate([flat, np.ones((*pixels.shape[:-1], 1))], axis=-1)
         rays = local @ matrix_from_quaternion(camera.orientation).T
         down = np.where(rays[..., 2] < -1e-9, rays[..., 2], np.nan)
         reach = (height - camera.position[2]) / down
         return np.asarray(camera.position[:2]) + reach[..., None] * rays[..., :2]
 
-    def pixels_per_metre(self, place: ArrayLike) -> float:
-        """Scale of the picture around a place on the table, geometric mean of both directions."""
-        x, y = np.asarray(place, dtype=np.float64)[:2]
-        points = self.project([(x, y, 0.0), (x + 0.001, y, 0.0), (x, y + 0.001, 0.0)])
-        area = abs(np.linalg.det(np.stack([points[1] - points[0], points[2] - points[0]])))
-        return math.sqrt(float(area)) * 1000.0
+    @property
+    def _matrix(self) -> Array:
+        camera = self.model
+        return np.array(
+            [
+                [camera.fx, 0.0, camera.cx - _HALF],
+                [0.0, camera.fy, camera.cy - _HALF],
+                [0.0, 0.0, 1.0],
+            ]
+        )
 
 
-def read_camera(path: Path) -> CameraModel:
-    """Reads a camera from a calibration file.
-
-    Takes JSON or YAML with the fields of `CameraModel`, alone or under the key ``camera``.
+def read_camera(path: Path) -> TableCamera:
+    """Reads a camera file as the calibration writes it: pixel centres at whole numbers.
 
     Raises:
         CameraFileError: the file is missing, malformed or incomplete.
     """
-    import yaml
-
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        data = data.get("camera", data)
-        numbers = {name: float(data[name]) for name in ("fx", "fy", "cx", "cy")}
-        return CameraModel(
-            width=int(data["width"]),
-            height=int(data["height"]),
-            **numbers,
-            position=_numbers(data["position"], 3),
-            orientation=_numbers(data["orientation"], 4),
+        data = data["camera"]
+        return TableCamera(
+            CameraModel(
+                width=int(data["width"]),
+                height=int(data["height"]),
+                fx=float(data["fx"]),
+                fy=float(data["fy"]),
+                cx=float(data["cx"]) + _HALF,
+                cy=float(data["cy"]) + _HALF,
+                position=_numbers(data["position"], 3),
+                orientation=_numbers(data["orientation"], 4),
+            ),
+            tuple(float(value) for value in data.get("distortion", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         fields = json.dumps(["width", "height", "fx", "fy", "cx", "cy", "position", "orientation"])
         kind = "ContractError" if isinstance(error, ContractError) else type(error).__name__
         raise CameraFileError(
-            f"no camera can be read from {path} ({kind}: {error}). Give a calibration file with "
-            f"{fields}; position in metres and orientation (w, x, y, z) in the base frame."
+            f"no camera can be read from {path} ({kind}: {error}). Make one with "
+            f"`twist-calibrate`; under `camera` it has {fields}."
         ) from None
 
 
