@@ -139,12 +139,15 @@ class CameraCheck(Node):
         if not self._metadata_topic or self.count_publishers(self._metadata_topic) == 0:
             return
         time.sleep(_SETTLE)
-        self._metadata, end = None, time.monotonic() + 2.0
-        skip = 1  # the first one may have waited since before the settings changed
-        while time.monotonic() < end and (self._metadata is None or skip):
-            if self._metadata is not None:
-                self._metadata, skip = None, 0
-            rclpy.spin_once(self, timeout_sec=0.1)
+        end = time.monotonic() + 2.0
+        # The first one may have waited since before the settings changed.
+        for _ in range(2):
+            self._metadata = None
+            while self._metadata_missing() and time.monotonic() < end:
+                rclpy.spin_once(self, timeout_sec=0.1)
+
+    def _metadata_missing(self) -> bool:
+        return self._metadata is None
 
     def _set_all(self) -> dict[str, str]:
         """Sets what may be set while running; returns refusals by name."""
