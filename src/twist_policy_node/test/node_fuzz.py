@@ -186,7 +186,7 @@ class FuzzWorld:
         self.values = default_values() | overrides
         self.judge = self._new_judge()
         self._pending: list[tuple[float, Answer, str, Any]] = []
-        self._identical = self._blank = 0
+        self._identical = self._blank = self._frames_seen = 0
         self._last_picture = 0
         self._frame_id = "camera"
         self._halted_since: float | None = None
@@ -317,6 +317,7 @@ class FuzzWorld:
             raise Violation(f"the process dies: {type(error).__name__}: {error}") from error
         finally:
             self._note_fault()
+            self.judge.settle()
             if self.judge.broken is not None:
                 raise self.judge.broken
             for error in self.node.lifecycle_errors:
@@ -372,7 +373,8 @@ class FuzzWorld:
         if self.time.now < self._twist_until and not (self.paused or self.blocked):
             self.tip = self.tip + self._twist * min(seconds, 0.1)
         self._answer()
-        if self.time.now > self._rival_since + 0.1 + 2 * TICK_SLACK and self.running:
+        moving = self.running and not self.values["dry_run"]
+        if self.time.now > self._rival_since + 0.1 + 2 * TICK_SLACK and moving:
             self.judge.must_stop("a rival commands", self.time.now)
         self._call(self.node.fire, self.node.tick_timer)
 
@@ -419,10 +421,13 @@ class FuzzWorld:
             good = False
         identical = kind in ("frozen", "repeated")
         blank = kind in _BLANK
-        self._blank = self._blank + 1 if good and blank else 0
-        # A black frame after a black one is the same picture as well.
-        self._identical = self._identical + 1 if good and (identical or self._blank > 1) else 1
         running = self.running
+        self._blank = self._blank + 1 if running and good and blank else 0
+        # A black frame after a black one is the same picture as well. What was seen while arming
+        # does not count.
+        again = running and self._frames_seen > 0 and good and (identical or self._blank > 1)
+        self._identical = self._identical + 1 if again else 1
+        self._frames_seen = self._frames_seen + 1 if running else 0
         if good:
             self.judge.good("frame", self.time.now)
         elif running:
@@ -494,7 +499,8 @@ class FuzzWorld:
         now = self.time.now
         self._halted_since = (self._halted_since or now) if halted else None
         self.judge.good("status", now)
-        if halted and self.running and now - self._running_since > 0.1:
+        moving = self.running and not self.values["dry_run"]
+        if halted and moving and now - self._running_since > 0.1:
             since = max(self._halted_since or now, self._running_since + 0.1)
             if now - since > self.values["servo_halt_limit"] + 2 * FRAME_PERIOD:
                 self.judge.must_stop("halted", now)
@@ -533,7 +539,7 @@ class FuzzWorld:
                 duration = rng.uniform(0.05, 0.2)
             elif kind == "hangs":
                 duration = rng.uniform(0.2, 5.0)
-            if kind in ("nan", "infinite", "raises"):
+            if kind in ("nan", "infinite", "raises") and not self.values["dry_run"]:
                 self.judge.must_stop(f"policy {kind}", self.time.now)
             return action, surprise, duration
 
