@@ -13,9 +13,10 @@ from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
+from twist_bringup.camera_roles import camera_problems
 from twist_bringup.executables import check_packages, check_programs
 from twist_bringup.options import ARGUMENTS, Argument, StackOptions, parse_arguments
-from twist_bringup.stack import Process, Stack, describe
+from twist_bringup.stack import Process, Stack, StackError, describe
 
 
 def launch_arguments(defaults: StackOptions | None = None) -> list[DeclareLaunchArgument]:
@@ -44,6 +45,9 @@ def stack_actions(task: str) -> OpaqueFunction:
         stack = describe(StackOptions(**parse_arguments(words, ARGUMENTS)))  # type: ignore[arg-type]
         check_packages(stack)
         check_programs(stack)
+        problems = camera_problems(stack.options)
+        if problems:
+            raise StackError("\n  ".join(["not started:", *problems]))
         return actions_of(stack)
 
     return OpaqueFunction(function=start)

@@ -56,9 +56,10 @@ class StackOptions:
     )
     camera: str = _option(
         "auto",
-        "sim: the twin's; realsense: realsense2_camera; bag: frames of a recorded bag, see `bag`; "
+        "sim: the twin's; realsense: realsense2_camera; pyrealsense: this workspace's own "
+        "node; bag: frames of a recorded bag, see `bag`; "
         "mock: synthetic frames, for tests; auto: sim for robot:=sim, else realsense.",
-        choices=("auto", "sim", "realsense", "bag", "mock"),
+        choices=("auto", "sim", "realsense", "pyrealsense", "bag", "mock"),
     )
     servo: str = _option(
         "auto",
@@ -91,7 +92,15 @@ class StackOptions:
         choices=("auto", "truth", "camera", "operator"),
     )
     camera_file: str = _option(
-        "", "Calibration that the judge measures with; empty: the camera of the contract."
+        "",
+        "Calibration that the judge measures with, compared with the contract's camera at the "
+        "start; empty: calibration/camera.yaml for a real camera where there is one, else the "
+        "contract's camera.",
+    )
+    reference: str = _option(
+        "",
+        "Stored view that the live one is compared with before an evaluation; none: no check; "
+        "empty: calibration/reference.png for a real camera where there is one.",
     )
     colours: str = _option(
         "", "Colours of cube and goal, made with twist-colours; empty: the task card's."

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from twist_bringup.camera_roles import camera_problems
 from twist_bringup.stack import Stack
 
 BYTES_PER_TRIAL = 80_000_000
@@ -32,6 +33,7 @@ def problems(stack: Stack) -> list[str]:
         _bag_problem(options.bag),
         _params_problem(options.params_file),
     ]
+    found += camera_problems(options)
     if options.robot == "sim":
         found.append(_gl_problem())
     return [problem for problem in found if problem]

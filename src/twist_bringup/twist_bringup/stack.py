@@ -14,6 +14,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from twist_bringup.camera_roles import (
+    LAB_CAMERAS,
+    camera_drivers,
+    camera_reference,
+    complete_camera_file,
+    complete_reference,
+)
 from twist_bringup.options import StackOptions
 from twist_bringup.robot_profile import (
     RobotProfile,
@@ -149,7 +156,8 @@ def complete(options: StackOptions, now: datetime | None = None) -> StackOptions
         output=str(output.expanduser().absolute()),
         bag=_absolute(options.bag),
         compare_with=_absolute(options.compare_with),
-        camera_file=_absolute(options.camera_file),
+        camera_file=complete_camera_file(options),
+        reference=complete_reference(options),
         colours=_absolute(options.colours),
         params_file=_absolute(options.params_file),
         trials=options.trial_count,
@@ -174,8 +182,8 @@ def describe(options: StackOptions) -> Stack:
         packages.append(
             (profile.driver_package, f"build {profile.driver_source} and start it first")
         )
+    processes += camera_drivers(options)
     if options.camera_source == "realsense":
-        processes.append(_realsense())
         packages.append(("realsense2_camera", _apt("realsense2-camera")))
     elif options.camera_source in ("bag", "mock"):
         processes.append(_mock_camera(options))
@@ -198,6 +206,7 @@ def describe(options: StackOptions) -> Stack:
         processes.append(_recorder(profile))
     if options.trials and options.robot == "sim":
         processes.append(_trial_runner(options))
+    processes += camera_reference(options)
     if options.params_file:
         processes = [dataclasses.replace(p, params_file=options.params_file) for p in processes]
     return Stack(options, tuple(processes), tuple(packages))
@@ -274,17 +283,6 @@ def _mock_camera(options: StackOptions) -> Process:
     )
 
 
-def _realsense() -> Process:
-    return Process(
-        name="camera",
-        namespace="/camera",
-        package="realsense2_camera",
-        executable="realsense2_camera_node",
-        parameter_file="realsense.yaml",
-        stop_stage=3,
-    )
-
-
 def _servo_stand_in(options: StackOptions, profile: RobotProfile) -> Process:
     return Process(
         name="servo_node",
@@ -332,9 +330,14 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
             ("command_mode", options.command_mode),
             ("speed", options.speed),
             ("dry_run", options.dry_run),
+            ("camera_info_required", options.camera_source in LAB_CAMERAS),
             ("base_frame", profile.base_frame),
         ),
-        remappings=(("image_raw", f"/{CAMERA_TOPICS[0]}"), *_robot_topics(profile)),
+        remappings=(
+            ("image_raw", f"/{CAMERA_TOPICS[0]}"),
+            ("camera_info", f"/{CAMERA_TOPICS[1]}"),
+            *_robot_topics(profile),
+        ),
         lifecycle=True,
         stop_stage=1,
         # While it loads its networks a signal waits.
@@ -371,6 +374,7 @@ def _trial_runner(options: StackOptions) -> Process:
             ("resume", options.resume),
             ("seeds", options.seeds),
             ("compare_with", options.compare_with),
+            ("reference_service", "camera_reference/check" if options.reference else ""),
             # More than the policy takes to give up arming: its message names what is missing.
             ("first_step_timeout", 10.0),
         ),

@@ -220,6 +220,35 @@ class RosStand:
         """From now on the trials are of this evaluation."""
         self._identity = identity
 
+    def check_camera(self, service: str) -> str:
+        """Asks whether the camera stands where it stood when its reference view was stored.
+
+        Args:
+            service: std_srvs/Trigger that compares the live view with the stored one.
+
+        Returns:
+            What was found.
+
+        Raises:
+            StandLost: the camera was moved, or nobody answers.
+        """
+        client = self._node.create_client(Trigger, service)
+        deadline = time.monotonic() + self._timeouts.ready
+        while not client.service_is_ready():
+            if time.monotonic() > deadline:
+                raise StandLost(
+                    f"nobody offers {client.srv_name}, which compares the camera's view with the "
+                    "stored one; start camera_reference, or set reference_service to nothing"
+                )
+            self.settle(0.1)
+        try:
+            response = self._wait.call(client, Trigger.Request(), self._timeouts.service)
+        except TrialAborted as error:
+            raise StandLost(str(error)) from None
+        if not response.success:
+            raise StandLost(f"the camera's view is not the stored one: {response.message}")
+        return str(response.message)
+
     def prepare_policy(self, checkpoint: Path | None = None, label: str = "") -> None:
         """Configures or deactivates the policy as needed, with another checkpoint where asked."""
         state = self._policy_state()

@@ -32,6 +32,7 @@ from twist_evaluation.judging import JUDGES, Judging, JudgingOptions
 from twist_evaluation.node_parameters import ParameterRow, declare_parameters
 from twist_evaluation.results import ResultsError
 from twist_evaluation.ros_stand import RosStand, StandNames, StandTimeouts
+from twist_evaluation.trial_stand import Interrupted, StandLost
 from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
 
 PARAMETERS = (
@@ -69,6 +70,11 @@ PARAMETERS = (
     ParameterRow("ground_truth_topic", "robot_twin/ground_truth", "true state, for the judge"),
     ParameterRow(
         "ground_truth_max_age", 0.5, "s: an older true state is no judgement", (0.01, 60.0)
+    ),
+    ParameterRow(
+        "reference_service",
+        "",
+        "Trigger that compares the camera's view with the stored one at the start; empty: none",
     ),
     ParameterRow("ready_timeout", 60.0, "s until every node answers at the start", (0.1, 3600.0)),
     ParameterRow("service_timeout", 10.0, "s for ordinary service calls", (0.1, 3600.0)),
@@ -139,6 +145,14 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         maximum_consecutive_aborts=values["maximum_consecutive_aborts"],
         custom_data={**setup.custom_data, "environment": json.dumps(_environment())},
     )
+
+    if values["reference_service"]:
+        try:
+            _say(stand.check_camera(values["reference_service"]))
+        except StandLost as error:
+            raise SetupError(str(error)) from None
+        except Interrupted:
+            raise KeyboardInterrupt from None
 
     def run_stage(stage: Stage) -> EvaluationEnd:
         stand.begin(stage.identity)
