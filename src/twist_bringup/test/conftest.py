@@ -29,18 +29,31 @@ def synthetic_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def swaying_checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint that moves to and fro, made without training: it never comes to the end."""
+    from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
+    from twist_sim.task_card import load_task_card
+
+    contract = load_task_card("block_push").contract(observes_ee_position=True)
+    write_synthetic_checkpoint(tmp_path / "sway", contract, behaviour="sway")
+    return tmp_path / "sway"
+
+
+@pytest.fixture
 def start_graph(tmp_path: Path, synthetic_checkpoint: Path) -> Iterator[StartGraph]:
     """Starts ``run_stack`` with arguments; ends what is left of it after the test."""
     from twist_bringup.preflight import free_domain_id
 
     started: list[RunningGraph] = []
 
-    def start(*words: str, checkpoint: Path = synthetic_checkpoint) -> RunningGraph:
+    def start(
+        *words: str, checkpoint: Path = synthetic_checkpoint, limits: str = PATIENT_LIMITS
+    ) -> RunningGraph:
         domain = free_domain_id()
         output = tmp_path / f"run_{len(started)}" / "bags"
         output.parent.mkdir()
-        limits = output.parent / "limits.yaml"
-        limits.write_text(PATIENT_LIMITS)
+        limits_file = output.parent / "limits.yaml"
+        limits_file.write_text(limits)
         environment = {
             **os.environ,
             "ROS_DOMAIN_ID": str(domain),
@@ -50,7 +63,7 @@ def start_graph(tmp_path: Path, synthetic_checkpoint: Path) -> Iterator[StartGra
         arguments = [
             f"checkpoint:={checkpoint}",
             f"output:={output}",
-            f"params_file:={limits}",
+            f"params_file:={limits_file}",
             "report:=false",
             *words,
         ]

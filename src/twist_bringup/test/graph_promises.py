@@ -21,15 +21,35 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
 
 from twist_msgs.msg import GroundTruth, PolicyStep
 from twist_policy.contract import PolicyContract
 
 PATIENCE = 60.0
 """Seconds an awaited event may take: loading torch on a busy machine; not a measure of anything."""
-STOP_LIMIT = 2.0
-"""Seconds between the last good frame and the last command: the patient limits of these tests, 1 s,
-and as much again. The limits of everyday are below 0.2 s, and tested where the clock is a fake."""
+STOP_LIMIT = 0.2
+"""Seconds from the stamp of the last good frame to the stamp of the last command that moves."""
+FROZEN_FRAMES = 5
+"""Identical frames that stop the arm: the policy node's default."""
+BUSY_CODES = ("camera_silent", "camera_stale", "inference_slow")
+"""Stops for which a busy machine is reason enough."""
+CAMERA_FAULTS = (
+    "drop",
+    "freeze",
+    "repeat",
+    "delay",
+    "stale",
+    "black",
+    "wrong_size",
+    "wrong_encoding",
+    "truncated",
+    "zero_stamp",
+    "broken_stamp",
+    "future_stamp",
+    "frame_id",
+)
+"""Everything that the mock camera can do wrong."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,7 @@ class GraphProbe:
         self.commands: list[Seen] = []
         self.steps: list[Seen] = []
         self.frames: list[Seen] = []
+        self.good_frames: list[Seen] = []
         self.truths: list[Seen] = []
         self.diagnostics: list[Seen] = []
         for kind, topic, seen in (
@@ -63,6 +84,7 @@ class GraphProbe:
             (PolicyStep, "/twist_policy_node/step", self.steps),
             # As often as the images, and a thousandth of their size.
             (CameraInfo, "/camera/camera/color/camera_info", self.frames),
+            (Header, "/mock_camera/good_frames", self.good_frames),
             (GroundTruth, "/robot_twin/ground_truth", self.truths),
             (DiagnosticArray, "/diagnostics", self.diagnostics),
         ):
@@ -99,6 +121,14 @@ class GraphProbe:
         """Listens for `count` more camera frames: the graph's own measure of time passing."""
         goal = len(self.frames) + count
         self.wait_for(f"{count} more camera frames", lambda: len(self.frames) >= goal)
+
+    def stop_code(self) -> str:
+        """Code of the stop that the policy tells of now; empty when it tells of none."""
+        for seen in reversed(self.diagnostics):
+            for status in seen.message.status:
+                if status.name.endswith(": policy"):
+                    return next((v.value for v in status.values if v.key == "code"), "")
+        return ""
 
     def situation(self) -> str:
         faults = [
@@ -152,14 +182,31 @@ def no_command_before_activation(probe: GraphProbe) -> None:
 
 
 def activated_policy_sends_bounded_commands(
-    probe: GraphProbe, contract: PolicyContract, steps: int = 10
+    probe: GraphProbe, contract: PolicyContract, steps: int = 8
 ) -> None:
-    """Each step is a finite delta of at most the bound, within leash and workspace."""
-    before = len(probe.steps)
-    assert probe.change_state(Transition.TRANSITION_ACTIVATE), "the policy did not activate"
-    probe.wait_for(f"{steps} steps", lambda: len(probe.steps) >= before + steps)
+    """Each step is a finite delta of at most the bound, within leash and workspace.
+
+    A machine that is busy with other things may hold up the camera's frames for longer than the
+    watchdogs bear; a person would activate again, and so does this.
+    """
+    end = time.monotonic() + PATIENCE
+    made = 0
+    while made < steps:
+        assert time.monotonic() < end, f"the policy does not keep on running; {probe.situation()}"
+        before = len(probe.steps)
+        probe.diagnostics.clear()
+        assert probe.change_state(Transition.TRANSITION_ACTIVATE), "the policy did not activate"
+        probe.wait_for(
+            f"{steps} steps or a stop",
+            lambda before=before: len(probe.steps) >= before + steps or bool(probe.stop_code()),
+        )
+        code = probe.stop_code()
+        assert not code or code in BUSY_CODES, probe.situation()
+        made = len(probe.steps) - before if not code else 0
+        if code:
+            probe.wait_until_inactive()
     assert probe.commands
-    for seen in probe.steps[before:]:
+    for seen in probe.steps:
         check_step(seen.message, contract)
 
 
@@ -173,19 +220,41 @@ def check_step(step: Any, contract: PolicyContract) -> None:
         assert low - 1e-9 <= value <= high + 1e-9
 
 
+def last_motion(commands: list[Seen]) -> float:
+    """Stamp of the last pose command that does not stand still, seconds.
+
+    What is commanded last is standing still, where the arm was measured when it stopped; where the
+    measured pose was in doubt nothing like it is sent, and the last command is a motion.
+    """
+    positions = [seen.message.pose.position for seen in commands]
+    final = (positions[-1].x, positions[-1].y, positions[-1].z)
+    moving = [
+        seen
+        for seen, at in zip(commands, positions, strict=True)
+        if math.dist(final, (at.x, at.y, at.z)) > 1e-9
+    ]
+    return stamp(moving[-1].message.header) if moving else -math.inf
+
+
+def stamp(header: Header) -> float:
+    """The stamp in seconds."""
+    return float(header.stamp.sec + header.stamp.nanosec * 1e-9)
+
+
 def camera_fault_stops_the_arm_for_good(probe: GraphProbe, fault: str) -> None:
-    """Commands end soon after the fault; good frames alone do not bring them back."""
+    """Motion ends within 0.2 s of the last good frame; good frames alone do not bring it back."""
     probe.set_camera_fault(fault)
-    answered = time.monotonic()
     probe.wait_until_inactive()
-    stopped = time.monotonic()
+    good = stamp(probe.good_frames[-1].message)
     probe.set_camera_fault("none")
     probe.more_frames(5)  # what was sent before the stop has arrived by now
-    last_command = probe.commands[-1].at
-    if fault == "drop":
-        last_frame = max(seen.at for seen in probe.frames if seen.at < stopped)
-        assert last_command - last_frame < STOP_LIMIT
-    assert last_command - answered < STOP_LIMIT + 1.0
+    limit = STOP_LIMIT
+    if fault == "freeze":
+        # Of a camera that is held up, so many frames may take longer.
+        repeated = [stamp(seen.message.header) - good for seen in probe.frames]
+        limit = max(limit, sorted(t for t in repeated if t > 0)[FROZEN_FRAMES - 2] + 0.03)
+    took = last_motion(probe.commands) - good
+    assert took <= limit, f"{fault}: the last motion was commanded {took:.3f} s after a good frame"
     commands, steps = len(probe.commands), len(probe.steps)
     probe.more_frames(20)
     assert len(probe.commands) == commands

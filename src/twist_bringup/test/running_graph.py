@@ -65,6 +65,9 @@ PATIENT_LIMITS = """
     inference_overrun_limit: 100
     servo_silence_limit: 1.0
     servo_halt_limit: 3.0
+    gripper_answer_limit: 5.0
+    gripper_command_limit: 10.0
+    gripper_silence_limit: 2.0
     activation_timeout: 30.0
 /trial_runner:
   ros__parameters:
@@ -72,7 +75,15 @@ PATIENT_LIMITS = """
     step_timeout: 10.0
     service_timeout: 8.0
     ground_truth_max_age: 5.0
+/servo_node:
+  ros__parameters:
+    joint_state_timeout: 60.0
 """
 """Watchdogs that bear a machine on which a compiler runs as well; the promises stay the same."""
+QUICK_CAMERA_LIMITS = PATIENT_LIMITS.replace(
+    "frame_age_limit: 1.0", "frame_age_limit: 0.18"
+).replace("frame_interval_limit: 1.0", "frame_interval_limit: 0.17")
+"""The same with the camera's everyday limits, to measure a stop by. Of the 0.2 s, 0.02 s are left
+to the machine between a look at the clock and the stamp of a command."""
 
 StartGraph = Callable[..., RunningGraph]

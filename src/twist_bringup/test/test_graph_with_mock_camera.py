@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from graph_promises import (
     GraphProbe,
@@ -9,7 +11,7 @@ from graph_promises import (
     camera_fault_stops_the_arm_for_good,
     no_command_before_activation,
 )
-from running_graph import StartGraph
+from running_graph import QUICK_CAMERA_LIMITS, StartGraph
 
 from twist_sim.task_card import load_task_card
 
@@ -18,13 +20,17 @@ pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 
 @pytest.mark.timeout(180)
 def test_the_graph_moves_only_when_told_within_bounds_and_stops_for_good(
-    start_graph: StartGraph,
+    start_graph: StartGraph, swaying_checkpoint: Path
 ) -> None:
-    graph = start_graph("camera:=mock", "trials:=0", "record:=false")
+    graph = start_graph(
+        *("camera:=mock", "trials:=0", "record:=false"),
+        checkpoint=swaying_checkpoint,
+        limits=QUICK_CAMERA_LIMITS,
+    )
     contract = load_task_card("block_push").contract(observes_ee_position=True)
     with GraphProbe(graph.domain_id) as probe:
         no_command_before_activation(probe)
-        for fault in ("drop", "freeze", "wrong_encoding"):
+        for fault in ("drop", "freeze", "stale", "wrong_encoding"):
             activated_policy_sends_bounded_commands(probe, contract)
             camera_fault_stops_the_arm_for_good(probe, fault)
         graph.interrupt()

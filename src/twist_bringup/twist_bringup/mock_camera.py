@@ -19,6 +19,9 @@ What goes wrong is the parameter ``fault``; it may be changed at any time:
 - ``broken_stamp``: a stamp that is no time: before 1970, with more than a second of nanoseconds.
 - ``future_stamp``: stamps that are ``delay`` seconds ahead.
 - ``frame_id``: frames of another camera, by their ``frame_id``.
+
+``~/good_frames`` has the header of each frame that nothing is wrong with, so that whoever measures
+how soon the arm stops knows the last one.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 
 FAULTS = (
     "none",
@@ -183,6 +187,7 @@ class MockCamera(Node):
                 raise MockCameraError(f"{bag} holds no pictures")
         self._images = self.create_publisher(Image, IMAGE_TOPIC, qos_profile_sensor_data)
         self._infos = self.create_publisher(CameraInfo, INFO_TOPIC, qos_profile_sensor_data)
+        self._good = self.create_publisher(Header, "~/good_frames", 10)
         self.create_timer(1.0 / rate, self._on_timer)
         self.get_logger().info(f"{bag or 'synthetic frames'} at {rate:g} Hz")
 
@@ -204,6 +209,8 @@ class MockCamera(Node):
                 self._publish(self._late.popleft()[1])
         else:
             self._late.clear()
+            if fault == "none":
+                self._good.publish(image.header)
             self._publish(damaged(image, fault))
 
     def _publish(self, image: Image) -> None:

@@ -17,7 +17,7 @@ from twist_policy.checkpoint import write_checkpoint
 from twist_policy.contract import PolicyContract
 from twist_policy.image_path import ImagePath
 
-Behaviour = Literal["hold", "forward", "nan", "grip"]
+Behaviour = Literal["hold", "forward", "sway", "nan", "grip"]
 
 
 class SyntheticStudent(nn.Module):
@@ -69,12 +69,20 @@ class SyntheticActor(nn.Module):
         nan_after: first step count at which the output is NaN; negative for never.
         grip_every: so many steps the last number asks to open (-1), then as many to close (1),
             and so on; 0 leaves it constant.
+        sways: whether the direction changes after the first step and then after every second.
     """
 
     action: Tensor
 
-    def __init__(self, action: list[float], nan_after: int = -1, grip_every: int = 0) -> None:
+    def __init__(
+        self,
+        action: list[float],
+        nan_after: int = -1,
+        grip_every: int = 0,
+        sways: bool = False,
+    ) -> None:
         super().__init__()
+        self.sways = sways
         self.nan_after = nan_after
         self.grip_every = grip_every
         self.register_buffer("action", torch.tensor(action, dtype=torch.float32))
@@ -82,6 +90,8 @@ class SyntheticActor(nn.Module):
     def forward(self, h: Tensor, z: Tensor) -> Tensor:
         """Action (B, A) at (h, z)."""
         action = self.action.expand(h.shape[0], -1)
+        if self.sways:
+            action = action * (1.0 - 2.0 * (torch.floor(h[:, :1] / 2.0) % 2.0))
         if self.nan_after >= 0:
             failed = (h[:, :1] >= float(self.nan_after)).expand(-1, action.shape[1])
             action = torch.where(failed, torch.full_like(action, float("nan")), action)
@@ -125,6 +135,7 @@ def write_synthetic_checkpoint(
         folder: as in `write_checkpoint`.
         contract: any contract.
         behaviour: ``hold`` puts out zero actions; ``forward`` half of the bound along x;
+            ``sway`` the same to and fro, so that the arm moves for ever and stays where it is;
             ``nan`` holds for `nan_after` - 1 steps of an episode and puts out NaN from then on.
             (A module that failed at once would not get past verification.) ``grip`` holds the
             arm and lets the gripper ask to close after `grip_every` steps, to open after as many
@@ -136,12 +147,13 @@ def write_synthetic_checkpoint(
         ValueError: unknown behaviour, or ``grip`` without a gripper.
         CheckpointError: as `write_checkpoint`.
     """
-    if behaviour not in ("hold", "forward", "nan", "grip"):
-        raise ValueError(f"unknown behaviour {behaviour!r}; choose hold, forward, nan or grip")
+    choices = ("hold", "forward", "sway", "nan", "grip")
+    if behaviour not in choices:
+        raise ValueError(f"unknown behaviour {behaviour!r}; choose one of {', '.join(choices)}")
     if behaviour == "grip" and contract.gripper is None:
         raise ValueError(f"task {contract.task!r} has no gripper to grip with")
     action = [0.0] * contract.action_size
-    if behaviour == "forward":
+    if behaviour in ("forward", "sway"):
         action[0] = 0.5
     write_checkpoint(
         folder,
@@ -152,6 +164,7 @@ def write_synthetic_checkpoint(
                 action,
                 nan_after if behaviour == "nan" else -1,
                 grip_every if behaviour == "grip" else 0,
+                behaviour == "sway",
             )
         ),
         decoder=torchscript.script(SyntheticDecoder(contract)),

@@ -23,12 +23,13 @@ from launch import LaunchDescription
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from graph_promises import (
+    CAMERA_FAULTS,
     GraphProbe,
     activated_policy_sends_bounded_commands,
     camera_fault_stops_the_arm_for_good,
     no_command_before_activation,
 )
-from running_graph import PATIENT_LIMITS
+from running_graph import QUICK_CAMERA_LIMITS
 
 from twist_bringup.launch_stack import actions_of
 from twist_bringup.options import StackOptions
@@ -46,9 +47,9 @@ def generate_test_description() -> LaunchDescription:
     os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     folder = Path(tempfile.mkdtemp(prefix="twist_launch_test_"))
-    write_synthetic_checkpoint(folder / "checkpoint", CONTRACT, behaviour="forward")
+    write_synthetic_checkpoint(folder / "checkpoint", CONTRACT, behaviour="sway")
     limits = folder / "limits.yaml"
-    limits.write_text(PATIENT_LIMITS)
+    limits.write_text(QUICK_CAMERA_LIMITS)
     stack = describe(
         StackOptions(
             camera="mock",
@@ -68,7 +69,7 @@ class TestBlockPush(unittest.TestCase):
     def test_it_moves_only_when_told_within_bounds_and_stops_for_good(self) -> None:
         with GraphProbe(DOMAIN) as probe:
             no_command_before_activation(probe)
-            for fault in ("drop", "freeze", "wrong_encoding"):
+            for fault in CAMERA_FAULTS:
                 activated_policy_sends_bounded_commands(probe, CONTRACT)
                 camera_fault_stops_the_arm_for_good(probe, fault)
 
