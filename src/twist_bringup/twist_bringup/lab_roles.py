@@ -60,6 +60,25 @@ def arm_motion_packages(profile: RobotProfile) -> list[str]:
     }.get(profile.home, [])
 
 
+def trial_parameters(options: StackOptions) -> tuple[tuple[str, ParameterValue], ...]:
+    """What the trial runner is told about who resets, places and judges."""
+    robot = "robot_twin" if options.robot == "sim" else "arm_motion"
+    looks = options.judge_source == "camera"
+    parameters: list[tuple[str, ParameterValue]] = [
+        ("judge", options.judge_source),
+        ("camera_file", options.camera_file),
+        ("colours", options.colours),
+        ("image_topic", IMAGE_TOPIC),
+        ("reset_service", f"{robot}/reset"),
+        # The arm is taken out of the judge's view.
+        ("home_service", f"{robot}/home" if looks else ""),
+    ]
+    if options.robot != "sim":
+        # The time of all attempts at a motion home; a person puts the objects in place after it.
+        parameters += [("place", True), ("reset_timeout", 120.0)]
+    return tuple(parameters)
+
+
 def viewers(options: StackOptions, profile: RobotProfile) -> list[Process]:
     """The viewer, and the program that shows what it publishes."""
     from twist_bringup.stack import Process
