@@ -32,8 +32,8 @@ from twist_evaluation.judging import JUDGES, Judging, JudgingOptions
 from twist_evaluation.node_parameters import ParameterRow, declare_parameters
 from twist_evaluation.results import ResultsError
 from twist_evaluation.ros_stand import RosStand, StandNames, StandTimeouts
-from twist_evaluation.trial_stand import Interrupted, StandLost
 from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
+from twist_evaluation.trial_stand import Interrupted, StandLost
 
 PARAMETERS = (
     ParameterRow("task", "block_push", "task card name"),
