@@ -34,7 +34,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
-from twist_msgs.msg import Belief, PolicyStep
+from twist_msgs.msg import Belief, PolicyStep, RobotState
 from twist_policy.contract import PolicyContract
 from twist_policy_node.servo_messages import ServoCommandType, ServoStatus
 
@@ -68,6 +68,8 @@ class FakeCell(Node):
         self.contract = contract
         self.camera = "ok"
         self.robot = "ok"
+        self.arm: RobotState | None = None
+        """The arm's own state; None for a driver that does not tell it."""
         self.servo_status = 0
         self.servo_talks = True
         self.refuse_pause = False
@@ -86,6 +88,7 @@ class FakeCell(Node):
         self._last_image: Image | None = None
         self._images = self.create_publisher(Image, "image_raw", 1)
         self._poses = self.create_publisher(PoseStamped, "ee_pose", 1)
+        self._arm_states = self.create_publisher(RobotState, "robot_state", 1)
         self._servo_parts: list[Callable[[], None]] = []
         self.create_timer(1 / 30, self._send_image)
         self.create_timer(0.01, self._send_pose)
@@ -173,6 +176,9 @@ class FakeCell(Node):
         self._images.publish(message)
 
     def _send_pose(self) -> None:
+        if self.arm is not None:
+            self.arm.header.stamp = self._stamp()
+            self._arm_states.publish(self.arm)
         if time.monotonic() < self._twist_until and not self.paused:
             self.link8 = self.link8 + self._twist * 0.01
         if self.robot == "silent":

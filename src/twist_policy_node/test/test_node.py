@@ -185,6 +185,33 @@ def test_a_killed_servo_stops_the_policy_until_it_is_back_and_activated_again(
     assert_stands_still_from_now_on(stand)
 
 
+def test_an_arm_that_reports_trouble_is_not_moved_and_stops_while_it_moves(stand: Any) -> None:
+    from twist_msgs.msg import RobotState
+
+    stand.cell.arm = RobotState(mode=RobotState.GUIDING, command_success_rate=1.0)
+    limits = LIMITS | {"robot_state_age_limit": 0.3, "activation_timeout": 1.0}
+    stand.configured("forward", robot_state_required=True, **limits)
+    assert stand.activate()
+    stand.wait_for_stop("not_ready")
+    stand.wait_for(lambda: stand.state() == "inactive", "the refusal", 10.0)
+    assert "let go of the guiding button" in stand.log()
+    assert stand.cell.commands == []
+    for trouble, code in (
+        ({"mode": RobotState.REFLEX, "errors": ["cartesian_reflex"]}, "robot_error"),
+        ({"mode": RobotState.USER_STOPPED}, "robot_mode"),
+        ({"mode": RobotState.MOVE, "contact_force": 80.0}, "contact_force"),
+        (None, "robot_silent"),
+    ):
+        stand.cell.arm = RobotState(mode=RobotState.MOVE, command_success_rate=1.0)
+        stand.cell.steps.clear()
+        stand.cell.policy_diagnostics.clear()
+        assert stand.activate(), stand.log()
+        stand.wait_for(lambda: len(stand.cell.steps) >= 3, "steps")
+        stand.cell.arm = trouble and RobotState(command_success_rate=1.0, **trouble)
+        stand.wait_for_stop(code)
+        assert_stands_still_from_now_on(stand)
+
+
 def test_nan_from_a_module_stops_the_arm(stand: Any) -> None:
     stand.running("nan")
     status = stand.wait_for_stop("policy_invalid")

@@ -23,6 +23,8 @@ from twist_policy_node.gripper import Fingers, GripperControl
 from twist_policy_node.gripper_client import GripperClient
 from twist_policy_node.no_servo import NoServo
 from twist_policy_node.parameters import gripper_limits, watchdog_limits
+from twist_policy_node.robot_state_input import RobotStateInput
+from twist_policy_node.robot_watchdog import RobotReading
 from twist_policy_node.sensor_inputs import CameraInput, PoseInput
 from twist_policy_node.servo_client import ServiceCall, ServoClient
 from twist_policy_node.step_messages import BeliefMessages, step_message
@@ -50,6 +52,7 @@ class Equipment:
         policy: warmed up.
         shaper: makes commands.
         frame_id: name of the base frame.
+        servo_api: generation of MoveIt Servo; see `twist_policy_node.servo_api`.
         service_timeout: longest answer time of Servo's services, seconds.
         dry_run: whether nothing is to be sent to Servo and gripper.
         gripper: name of the gripper; see `twist_policy_node.gripper_client.GripperClient`. It is
@@ -64,6 +67,7 @@ class Equipment:
         policy: LatentPolicy,
         shaper: CommandShaper,
         frame_id: str,
+        servo_api: str,
         service_timeout: float,
         dry_run: bool,
         gripper: str,
@@ -81,6 +85,7 @@ class Equipment:
         self.pose = PoseInput(
             node, shaper.tool, frame_id, clock, listener.on_pose, listener.on_bad_pose
         )
+        self.robot = RobotStateInput(node, clock, listener.on_robot_state)
         self.servo: ServoClient | NoServo = (
             NoServo(clock)
             if dry_run
@@ -91,6 +96,7 @@ class Equipment:
                 service_timeout=service_timeout,
                 clock=clock,
                 on_status=listener.on_servo_status,
+                api=servo_api,
             )
         )
         self.gripper: GripperClient | None = None
@@ -102,6 +108,7 @@ class Equipment:
         self.camera.destroy()
         self.camera_info.destroy()
         self.pose.destroy()
+        self.robot.destroy()
         self.servo.destroy()
         if self.gripper is not None:
             self.gripper.destroy()
@@ -164,6 +171,7 @@ class Activation:
             speed=values["speed"],
             dry_run=values["dry_run"],
             gripper=gripper,
+            robot_state_required=values["robot_state_required"],
         )
         client = equipment.gripper
         self._arming: Arming | None = Arming(
@@ -240,7 +248,7 @@ class Activation:
             frame, pose = self._equipment.camera.frame, self._equipment.pose.pose
             if frame is None or pose is None:  # cannot be: nothing is missing
                 raise RuntimeError("arming ended without a frame or a pose")
-            fault = self._loop.start(frame, pose, now)
+            fault = self._loop.start(frame, pose, now, self._equipment.robot.reading)
             if fault is None:
                 self._arming = None
                 self._node.get_logger().info("running")
@@ -256,11 +264,28 @@ class Activation:
             self._equipment.camera_info.trouble(
                 values["camera_info_limit"], required=values["camera_info_required"]
             ),
+            self._robot_trouble(now),
         )
         missing = [trouble for trouble in troubles if trouble is not None] + self._servo.missing()
         if self._equipment.gripper is not None:
             missing += self._equipment.gripper.missing(now, values["gripper_silence_limit"])
         return missing
+
+    def _robot_trouble(self, now: float) -> str | None:
+        values = self._values
+        if values["dry_run"]:
+            return None
+        return self._equipment.robot.objection(
+            self._loop.robot,
+            now,
+            values["robot_state_age_limit"],
+            required=values["robot_state_required"],
+        )
+
+    @property
+    def slowed_by(self) -> str:
+        """Why Servo slows the arm now; empty while it does not."""
+        return self._loop.slowed_by
 
     def frame(self, frame: Frame, stamp: Time) -> None:
         """A usable frame arrived, with its stamp as the camera gave it."""
@@ -322,6 +347,11 @@ class Activation:
         """A pose arrived that cannot be used."""
         if self._arming is None:
             self.stop(pose_invalid(reason))
+
+    def robot_state(self, reading: RobotReading) -> None:
+        """A state of the arm arrived."""
+        self._loop.robot_state(reading)
+        self._after_event()
 
     def servo_status(self, code: int, message: str, now: float) -> None:
         """A status of Servo arrived."""

@@ -8,6 +8,7 @@ clock.
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import Command, CommandShaper, FloatArray, ToolPose
 from twist_policy_node.gripper import GripperControl, GripperStep
 from twist_policy_node.pacing import DecisionPacer
+from twist_policy_node.robot_watchdog import RobotReading, RobotWatchdog
+from twist_policy_node.servo_watchdog import ServoWatchdog
 from twist_policy_node.watchdogs import (
     BlankImageWatchdog,
     Fault,
@@ -28,7 +31,6 @@ from twist_policy_node.watchdogs import (
     FrozenImageWatchdog,
     InferenceWatchdog,
     PoseWatchdog,
-    ServoWatchdog,
     SurpriseWatchdog,
     WatchdogLimits,
     pose_invalid,
@@ -145,6 +147,8 @@ class ControlLoop:
         dry_run: decide, but command nothing. Each decision then starts from the measured position,
             and the policy is told that nothing was executed; Servo is not watched.
         gripper: decides about the gripper; needed if, and only if, the contract has one.
+        robot_state_required: whether the arm's own state has to come; else it is watched from the
+            first one on. In a dry run nobody watches it: an arm may be guided by hand then.
 
     Raises:
         ValueError: `speed` is out of range, or `gripper` does not fit the contract.
@@ -163,6 +167,7 @@ class ControlLoop:
         speed: float = 1.0,
         dry_run: bool = False,
         gripper: GripperControl | None = None,
+        robot_state_required: bool = False,
     ) -> None:
         if (gripper is None) != (contract.gripper is None):
             raise ValueError("a gripper control is needed where the contract has a gripper")
@@ -187,6 +192,8 @@ class ControlLoop:
         self._inference = InferenceWatchdog(limits)
         self._surprise = SurpriseWatchdog(limits)
         self._servo = ServoWatchdog(limits)
+        self.robot = RobotWatchdog(limits, required=robot_state_required)
+        """Watches the arm's own state."""
         self._past_poses: deque[ToolPose] = deque(maxlen=_PAST_POSES)
         self._clear()
 
@@ -207,13 +214,16 @@ class ControlLoop:
         """When the next decision falls due, seconds; None before the first."""
         return self._pacer.next_due
 
-    def start(self, frame: Frame, pose: ToolPose, now: float) -> Fault | None:
+    def start(
+        self, frame: Frame, pose: ToolPose, now: float, robot: RobotReading | None = None
+    ) -> Fault | None:
         """Starts an episode at the measured pose; stays idle and returns a fault if it cannot.
 
         Args:
             frame: a fresh frame; the first decision is made on the one after it.
             pose: a fresh pose.
             now: seconds; Servo was heard of just before.
+            robot: the arm's newest state, if there is one.
         """
         self._clear()
         tilt = self._shaper.tool.tilt(pose.orientation)
@@ -239,6 +249,7 @@ class ControlLoop:
         self._inference.reset()
         self._surprise.reset()
         self._servo.reset(now)
+        self.robot.reset(robot, now)
         if self._gripper is not None:
             self._gripper.reset()
         self.phase = Phase.RUNNING
@@ -326,7 +337,7 @@ class ControlLoop:
         if target is None or self._command is None or self._dry_run:
             return
         # The gate looks once per control period, which is long for somebody who pushes the arm.
-        away = float(np.linalg.norm(target - pose.tool_tip))
+        away = math.dist(target.tolist(), pose.tool_tip.tolist())
         if away > self._gate.leash + self._gate.bound:
             self.stop(
                 Fault(
@@ -354,6 +365,18 @@ class ControlLoop:
             if fault is not None:
                 self.stop(fault, now)
 
+    def robot_state(self, reading: RobotReading) -> None:
+        """A state of the arm arrived."""
+        if self.phase is Phase.RUNNING and not self._dry_run:
+            fault = self.robot.state(reading)
+            if fault is not None:
+                self.stop(fault, reading.received)
+
+    @property
+    def slowed_by(self) -> str:
+        """Why Servo slows the arm now; empty while it does not."""
+        return self._servo.slowed_by if self.phase is Phase.RUNNING else ""
+
     def watch(self, now: float) -> None:
         """Time passed; to be called at the command rate."""
         if self.phase is Phase.HOLDING and now >= self._hold_until:
@@ -376,7 +399,9 @@ class ControlLoop:
     def _silence(self, now: float) -> Fault | None:
         """Whoever has not been heard of for too long."""
         fault = self._frame_timing.check(now) or self._poses.check(now)
-        return fault if fault is not None or self._dry_run else self._servo.check(now)
+        if fault is not None or self._dry_run:
+            return fault
+        return self._servo.check(now) or self.robot.check(now)
 
     def _fresh(self, now: float) -> bool:
         """Whether a motion may be commanded on what was last seen of camera, robot and Servo."""

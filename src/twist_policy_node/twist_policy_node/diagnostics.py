@@ -44,7 +44,7 @@ class Health:
     """One diagnostic status.
 
     Attributes:
-        part: ``policy``, ``camera``, ``robot``, ``servo`` or ``gripper``.
+        part: ``policy``, ``camera``, ``robot``, ``arm``, ``servo`` or ``gripper``.
         message: one line.
         level: a level of diagnostic_msgs/msg/DiagnosticStatus.
         values: details.
@@ -76,7 +76,7 @@ def input_health(part: str, trouble: str | None, *, needed: bool, age: float | N
     """Status of an input.
 
     Args:
-        part: ``camera``, ``robot``, ``servo`` or ``gripper``.
+        part: ``camera``, ``robot``, ``arm``, ``servo`` or ``gripper``.
         trouble: what is wrong with it, or None.
         needed: whether the arm is moving, so that trouble is an error; else it is a warning.
         age: seconds since it was last heard of, or None.

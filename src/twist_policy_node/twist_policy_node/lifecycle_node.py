@@ -34,6 +34,7 @@ from twist_policy_node.diagnostics import (
 from twist_policy_node.gripper_client import GripperClient
 from twist_policy_node.parameter_declaration import NodeParameters
 from twist_policy_node.parameters import ParameterError, check_together
+from twist_policy_node.robot_watchdog import RobotReading
 from twist_policy_node.servo_client import ServiceCall
 from twist_policy_node.watchdogs import Fault
 
@@ -147,6 +148,7 @@ class PolicyNode(LifecycleNode):
             policy,
             shaper,
             values["base_frame"] or contract.base_frame,
+            values["servo_api"],
             values["service_timeout"],
             values["dry_run"],
             values["gripper"],
@@ -299,6 +301,12 @@ class PolicyNode(LifecycleNode):
             self._activation.bad_pose(reason)
 
     @_stops_on_error
+    def on_robot_state(self, reading: RobotReading) -> None:
+        """A state of the arm arrived."""
+        if self._activation is not None:
+            self._activation.robot_state(reading)
+
+    @_stops_on_error
     def on_servo_status(self, code: int, message: str, now: float) -> None:
         """A status of Servo arrived."""
         if self._activation is not None:
@@ -345,11 +353,15 @@ class PolicyNode(LifecycleNode):
             camera_trouble = camera.trouble(now, self._values["frame_age_limit"])
             pose_trouble = pose.trouble(now, self._values["pose_age_limit"])
             servo_trouble = "; ".join(servo.missing()) if activation is not None else None
+            if not servo_trouble and activation is not None and activation.slowed_by:
+                servo_trouble = f"Servo slows the arm: {activation.slowed_by}"
             servo_age = None if servo.heard is None else now - servo.heard
+            arm_trouble = equipment.robot.said(now, self._values["robot_state_age_limit"])
             health += [
                 input_health("camera", camera_trouble, needed=moving, age=camera.age(now)),
                 input_health("robot", pose_trouble, needed=moving, age=pose.age(now)),
                 input_health("servo", servo_trouble or None, needed=moving, age=servo_age),
+                input_health("arm", arm_trouble, needed=moving, age=equipment.robot.age(now)),
             ]
             if equipment.gripper is not None:
                 health.append(self._gripper_health(equipment.gripper, now, needed=moving))

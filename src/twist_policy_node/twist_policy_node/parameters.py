@@ -165,6 +165,13 @@ TABLE: tuple[Parameter, ...] = (
         60.0,
         read_only=False,
     ),
+    Parameter(
+        "servo_api",
+        "jazzy",
+        "",
+        "Generation of MoveIt Servo; humble takes twists alone.",
+        choices=("jazzy", "humble"),
+    ),
     Parameter("service_timeout", 2.0, "s", "Longest answer time of Servo's services.", 0.1, 30.0),
     Parameter(
         "frame_age_limit",
@@ -373,6 +380,50 @@ TABLE: tuple[Parameter, ...] = (
         read_only=False,
     ),
     Parameter(
+        "robot_state_required",
+        False,
+        "",
+        "Whether activation needs the arm's own state on robot_state; else it is watched where "
+        "there is one.",
+        read_only=False,
+    ),
+    Parameter(
+        "robot_state_age_limit",
+        _LIMITS.robot_age,
+        "s",
+        "Largest age of the arm's own state.",
+        0.02,
+        2.0,
+        read_only=False,
+    ),
+    Parameter(
+        "contact_force_limit",
+        _LIMITS.contact_force,
+        "N",
+        "Largest external force on the arm.",
+        1.0,
+        200.0,
+        read_only=False,
+    ),
+    Parameter(
+        "command_success_limit",
+        _LIMITS.success_rate,
+        "",
+        "Smallest share of the last commands that have to reach the arm.",
+        0.0,
+        1.0,
+        read_only=False,
+    ),
+    Parameter(
+        "command_success_time",
+        _LIMITS.success_time,
+        "s",
+        "How long a smaller share may last.",
+        0.0,
+        5.0,
+        read_only=False,
+    ),
+    Parameter(
         "imagination_rate",
         5.0,
         "Hz",
@@ -441,6 +492,11 @@ def check_together(values: Mapping[str, Any], contract: PolicyContract | None = 
             f"stop_hold_time ({values['stop_hold_time']} s) must span two commands at command_rate "
             f"({values['command_rate']} Hz); raise one of them"
         )
+    if values["servo_api"] == "humble" and values["command_mode"] == CommandMode.POSE.value:
+        raise ParameterError(
+            "MoveIt Servo of Humble takes no poses: set command_mode to twist, or use MoveIt 2 of "
+            "Jazzy with servo_api jazzy"
+        )
     if contract is None:
         return
     period = contract.control_period
@@ -494,6 +550,10 @@ def watchdog_limits(values: Mapping[str, Any]) -> WatchdogLimits:
         surprise_grace_steps=values["surprise_grace_steps"],
         servo_silence=values["servo_silence_limit"],
         servo_halt=values["servo_halt_limit"],
+        robot_age=values["robot_state_age_limit"],
+        contact_force=values["contact_force_limit"],
+        success_rate=values["command_success_limit"],
+        success_time=values["command_success_time"],
     )
 
 

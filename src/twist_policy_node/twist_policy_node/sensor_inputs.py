@@ -28,8 +28,8 @@ NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Fits reliable and best-effort publishers, and never queues old messages."""
 
 
-class _Input:
-    """What camera and pose have in common."""
+class StampedInput:
+    """What all inputs with a stamp have in common: their newest message's age and trouble."""
 
     def __init__(self, node: Node, what: str, topic: str, clock: Callable[[], float]) -> None:
         self._node = node
@@ -83,7 +83,7 @@ class _Input:
         return self.captured, self.received
 
 
-class CameraInput(_Input):
+class CameraInput(StampedInput):
     """The camera's frames.
 
     Args:
@@ -149,7 +149,7 @@ class CameraInput(_Input):
         self._on_error(self.error)
 
 
-class PoseInput(_Input):
+class PoseInput(StampedInput):
     """The measured pose of the IK tip.
 
     Args:

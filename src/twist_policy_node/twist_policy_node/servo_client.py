@@ -1,4 +1,4 @@
-"""The client of MoveIt Servo (Jazzy): its services, command topics and status.
+"""The client of MoveIt Servo: its services, command topics and status.
 
 Nothing here waits. A service call returns a `ServiceCall` at once, which is polled.
 """
@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from std_srvs.srv import SetBool
 
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import Command, CommandMode, PoseCommand
-from twist_policy_node.servo_messages import ServoCommandType, ServoStatus
+from twist_policy_node.servo_api import SERVO_APIS, Request, ServoApi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,8 +102,8 @@ class ServoClient:
     """Talks to one Servo node.
 
     Topics and services are relative: ``servo_node/pose_target_cmds``,
-    ``servo_node/delta_twist_cmds``, ``servo_node/status``, ``servo_node/switch_command_type``,
-    ``servo_node/pause_servo``.
+    ``servo_node/delta_twist_cmds``, ``servo_node/status``, and the services of
+    `twist_policy_node.servo_api`.
 
     Command publishers exist only between `open` and `close`: whoever commands can be seen on the
     graph, and two commanders can find each other.
@@ -116,6 +115,7 @@ class ServoClient:
         service_timeout: longest answer time, seconds.
         clock: steady seconds.
         on_status: is called with (code, message, steady seconds) of each status.
+        api: generation of Servo; a key of `twist_policy_node.servo_api.SERVO_APIS`.
     """
 
     def __init__(
@@ -127,6 +127,7 @@ class ServoClient:
         service_timeout: float,
         clock: Callable[[], float],
         on_status: Callable[[int, str, float], None],
+        api: str = "jazzy",
     ) -> None:
         self._node = node
         self._mode = mode
@@ -137,10 +138,9 @@ class ServoClient:
         self._publisher: Publisher | None = None
         self._topics = [node.resolve_topic_name(topic) for topic in _TOPICS.values()]
         self._own_topic = node.resolve_topic_name(_TOPICS[mode])
-        self._switch = node.create_client(ServoCommandType, "servo_node/switch_command_type")
-        self._pause = node.create_client(SetBool, "servo_node/pause_servo")
+        self._api: ServoApi = SERVO_APIS[api](node, mode)
         self._status = node.create_subscription(
-            ServoStatus, "servo_node/status", self._on_status_message, _STATUS_QOS
+            self._api.status_type, "servo_node/status", self._on_status_message, _STATUS_QOS
         )
         self.heard: float | None = None
         """When the last status arrived, steady seconds."""
@@ -153,12 +153,12 @@ class ServoClient:
         """Takes everything off the graph."""
         self.close()
         self._node.destroy_subscription(self._status)
-        self._node.destroy_client(self._switch)
-        self._node.destroy_client(self._pause)
+        for client in self._api.clients:
+            self._node.destroy_client(client)
 
-    def _on_status_message(self, message: ServoStatus) -> None:
+    def _on_status_message(self, message: Any) -> None:
         self.heard = self._clock()
-        self.status_code, self.status_message = int(message.code), message.message
+        self.status_code, self.status_message = self._api.code(message)
         self._on_status(self.status_code, self.status_message, self.heard)
 
     def open(self) -> None:
@@ -183,7 +183,7 @@ class ServoClient:
         """What of Servo is not there, in words; listeners are looked for when `is_open`."""
         missing = [
             f"service {client.service_name} is not there (is servo_node running?)"
-            for client in (self._switch, self._pause)
+            for client in self._api.clients
             if not client.service_is_ready()
         ]
         if self._publisher is not None and self._publisher.get_subscription_count() == 0:
@@ -193,7 +193,7 @@ class ServoClient:
     @property
     def can_pause(self) -> bool:
         """Whether the pause service is there."""
-        return bool(self._pause.service_is_ready())
+        return bool(self._api.pausing.service_is_ready())
 
     def other_commanders(self) -> list[str]:
         """Who else publishes Servo commands, as ``node on topic``; empty when nobody does."""
@@ -214,19 +214,15 @@ class ServoClient:
         return others
 
     def switch_command_type(self) -> ServiceCall:
-        """Chooses the kind of command."""
-        request = ServoCommandType.Request()
-        request.command_type = (
-            ServoCommandType.Request.POSE
-            if self._mode is CommandMode.POSE
-            else ServoCommandType.Request.TWIST
-        )
-        return ServiceCall(self._switch, request, self._clock(), self._service_timeout)
+        """Chooses the kind of command, or starts a Servo that has to be started."""
+        return self._call(self._api.begin())
 
     def pause(self, paused: bool) -> ServiceCall:
         """Pauses Servo (True) or lets it go (False)."""
-        request = SetBool.Request(data=paused)
-        return ServiceCall(self._pause, request, self._clock(), self._service_timeout)
+        return self._call(self._api.pause(paused))
+
+    def _call(self, request: Request) -> ServiceCall:
+        return ServiceCall(*request, self._clock(), self._service_timeout)
 
     def publish(self, command: Command) -> None:
         """Sends a command under a fresh stamp; nothing when not `open`."""

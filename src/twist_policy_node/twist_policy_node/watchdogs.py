@@ -19,13 +19,6 @@ _CONTRAST_STRIDE = 8
 _GLANCE_STRIDE = 97
 _FRAME_PERIOD = 1 / 30
 """Of the cameras that limits in frames are made for, seconds."""
-_HALT_CODES = {
-    -1: "INVALID",
-    2: "HALT_FOR_SINGULARITY",
-    5: "HALT_FOR_COLLISION",
-    6: "JOINT_BOUND",
-}
-"""Codes of moveit_msgs/msg/ServoStatus at which Servo does not move the arm."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,10 @@ class WatchdogLimits:
             world model has seen nothing yet.
         servo_silence: longest time without a status of Servo.
         servo_halt: how long Servo may report that it does not move the arm.
+        robot_age: largest age of the arm's own state.
+        contact_force: largest external force on the arm, newtons.
+        success_rate: smallest share of commands that have to reach the arm.
+        success_time: how long a smaller share may last.
     """
 
     frame_age: float = 0.2
@@ -88,6 +85,10 @@ class WatchdogLimits:
     surprise_grace_steps: int = 5
     servo_silence: float = 0.17
     servo_halt: float = 0.3
+    robot_age: float = 0.2
+    contact_force: float = 30.0
+    success_rate: float = 0.8
+    success_time: float = 0.3
 
 
 _CAMERA_CURE = "check the camera's node and cable and the topic's remapping, then activate again"
@@ -241,7 +242,7 @@ class PoseWatchdog:
         fault = self.check_start(pose, tilt)
         if fault is not None or last is None:
             return fault
-        jump = float(np.linalg.norm(pose.tool_tip - last.tool_tip))
+        jump = math.dist(pose.tool_tip.tolist(), last.tool_tip.tolist())
         if jump > self._limits.pose_jump:
             return Fault(
                 "pose_jump",
@@ -254,9 +255,9 @@ class PoseWatchdog:
 
     def check_start(self, pose: ToolPose, tilt: float) -> Fault | None:
         """What can be said about a single pose."""
-        numbers = np.concatenate([pose.tool_tip, pose.orientation])
-        if not bool(np.isfinite(numbers).all()):
-            return pose_invalid(f"the measured pose holds {numbers.tolist()}")
+        numbers = [*pose.tool_tip.tolist(), *pose.orientation.tolist()]
+        if not all(map(math.isfinite, numbers)):
+            return pose_invalid(f"the measured pose holds {numbers}")
         ahead = pose.captured - pose.received
         if ahead > self._limits.clock_tolerance:
             return Fault(
@@ -352,50 +353,5 @@ class SurpriseWatchdog:
                 f"{limits.surprise_stop:.0f} for {self._above} steps in a row",
                 "check that nothing is in the way, the camera's pose and the light, then activate "
                 "again",
-            )
-        return None
-
-
-class ServoWatchdog:
-    """Servo that is gone, or refuses to move the arm."""
-
-    def __init__(self, limits: WatchdogLimits) -> None:
-        self._limits = limits
-        self._received = math.nan
-        self._halted_since: float | None = None
-
-    def reset(self, now: float) -> None:
-        """Servo was just heard of."""
-        self._received = now
-        self._halted_since = None
-
-    def status(self, code: int, message: str, now: float) -> Fault | None:
-        """A status of Servo arrived."""
-        self._received = now
-        name = _HALT_CODES.get(code)
-        if name is None:
-            self._halted_since = None
-            return None
-        if self._halted_since is None:
-            self._halted_since = now
-        halted = now - self._halted_since
-        if halted >= self._limits.servo_halt:
-            return Fault(
-                "servo_halt",
-                f"Servo has not moved the arm for {halted:.2f} s: {name} ({message})",
-                "move the arm away from there (home), check the planning scene and the command's "
-                "frame, then activate again",
-            )
-        return None
-
-    def check(self, now: float) -> Fault | None:
-        """Time passed."""
-        silence = now - self._received
-        if silence > self._limits.servo_silence:
-            return Fault(
-                "servo_lost",
-                f"no status from Servo for {silence:.3f} s (limit {self._limits.servo_silence} s)",
-                "start servo_node again (it ends when joint states stop) or check who paused it, "
-                "then activate again",
             )
         return None
