@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
@@ -10,12 +11,21 @@ import threading
 from pathlib import Path
 
 from twist_policy.checkpoint import CheckpointError
+from twist_sim.gl_backend import RenderError
 from twist_sim.task_card import TaskCardError, available_tasks
 from twist_training.atomic_files import DiskError
 from twist_training.configuration import PRESETS, ConfigurationError, parse_arguments
 from twist_training.session import RunError
 from twist_training.shared_data import take_data_from
 from twist_training.storage.episodes import EpisodeFileError
+from twist_training.storage.result_table import ResultTableError
+
+_TOOLS = {
+    "robustness": "twist_training.robustness.command",
+    "diagnose": "twist_training.diagnosis.command",
+    "sweep": "twist_training.sweep.command",
+}
+"""Commands beside the pipeline's stages, by the module whose ``main`` runs them."""
 
 _USAGE = f"""usage: twist-train STAGE [name=value ...]
 
@@ -27,6 +37,11 @@ stages:
   distil     student world model on images
   export     TorchScript checkpoint, manifest, golden data, model card, learning curve
   evaluate   teacher, and the exported checkpoint on held-out appearances
+
+tools, each with settings of its own (twist-train TOOL name=value ...; resumable, too):
+  robustness success and surprise of checkpoint=FOLDER when camera, light, timing, object differ
+  diagnose   what the belief of checkpoint=FOLDER gets wrong, and when it fails
+  sweep      students over tasks, seeds and variants of file=FILE; without it, ablations
 
 common settings (default):
   task       {", ".join(available_tasks())} (block_push)
@@ -55,8 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's Ctrl-C
     try:
+        if stage in _TOOLS:
+            importlib.import_module(_TOOLS[stage]).main(arguments)
+            return 0
         if stage != "all" and stage not in STAGES:
-            known = ", ".join(("all", *STAGES))
+            known = ", ".join(("all", *STAGES, *_TOOLS))
             raise ConfigurationError(f"unknown stage {stage!r}; choose from {known}")
         places = {"output": "", "checkpoint": "", "data": ""}
         for argument in list(arguments):
@@ -87,7 +105,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigurationError, TaskCardError) as error:
         print(f"twist-train: {error}", file=sys.stderr)
         return 2
-    except (RunError, DiskError, EpisodeFileError, CheckpointError) as error:
+    except (
+        RunError,
+        DiskError,
+        EpisodeFileError,
+        CheckpointError,
+        ResultTableError,
+        RenderError,
+    ) as error:
         print(f"twist-train: {error}", file=sys.stderr)
         return 1
     return 0

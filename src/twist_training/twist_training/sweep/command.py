@@ -1,0 +1,113 @@
+"""``twist-train sweep``: students over tasks, seeds and variants, from one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from twist_training.configuration import ConfigurationError, with_arguments
+from twist_training.session import RunError
+from twist_training.storage.result_table import ResultTable
+from twist_training.sweep.executors import executor_named
+from twist_training.sweep.plan import (
+    SHIPPED,
+    DataRun,
+    StudentRun,
+    Sweep,
+    plan,
+    read_sweep,
+    to_plain,
+)
+from twist_training.sweep.report import results_of, write_report
+
+KEY = ("task", "variant", "seed")
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """Arguments of ``twist-train sweep``.
+
+    Attributes:
+        file: a sweep file; empty takes the shipped ablations of the paper's Fig. 6.
+        out: the sweep's folder; the same folder and file continue it.
+        data: runs to take teachers and data from, e.g. ``runs/{task}_cpu_seed{seed}``; empty
+            trains them first.
+        workers: runs at a time.
+        executor: ``auto``, ``local`` or ``ray``.
+    """
+
+    file: str = ""
+    out: str = "runs/sweep"
+    data: str = ""
+    workers: int = 1
+    executor: str = "auto"
+
+
+def main(arguments: list[str]) -> None:
+    """Runs what the table lacks and writes the report.
+
+    Raises:
+        ConfigurationError: an argument or the file is wrong.
+        ResultTableError: the folder holds another sweep.
+        RunError: a run failed; the others are done and in the table.
+        DiskError: the folder is not writable or the disk is full.
+    """
+    settings = with_arguments(SweepSettings(), arguments)
+    if settings.workers < 1:
+        raise ConfigurationError(f"workers is {settings.workers}; use 1 or more")
+    file = Path(settings.file) if settings.file else SHIPPED
+    sweep, out = read_sweep(file), Path(settings.out)
+    makers, students = plan(sweep, out, settings.data)
+    execute = executor_named(settings.executor)
+    failures: list[str] = []
+    with ResultTable(out / "results.jsonl", about=_about(sweep, settings.data), key=KEY) as table:
+        waiting = [run for run in students if any(row not in table for row in _keys(run))]
+        needed = {run.data for run in waiting}
+        total = len(waiting) + len(needed & {run.folder for run in makers})
+        with tqdm(total=total, desc="sweep", unit="run") as bar:
+
+            def execute_all(runs: list[Any]) -> None:
+                def report(number: int, result: dict[str, Any] | None, said: str) -> None:
+                    run = runs[number]
+                    if result is None:
+                        failures.append(f"{run.folder}: {said}")
+                    elif isinstance(run, StudentRun):
+                        for row in _keys(run):
+                            if row not in table:
+                                table.add(row | result)
+                    bar.update()
+
+                execute([to_plain(run) for run in runs], settings.workers, report)
+
+            execute_all([run for run in makers if run.folder in needed])
+            execute_all(_ready(waiting, makers, failures))
+        results = results_of(table.rows, list(sweep.variants))
+    if results:
+        for path in write_report(out, results, f"{', '.join(sweep.tasks)}, preset {sweep.preset}"):
+            print(path)
+    if failures:
+        raise RunError(
+            f"{len(failures)} runs failed; the same command repeats them:\n" + "\n".join(failures)
+        )
+
+
+def _ready(
+    students: list[StudentRun], makers: list[DataRun], failures: list[str]
+) -> list[StudentRun]:
+    """Those whose data did not fail."""
+    failed = {
+        run.folder for run in makers for said in failures if said.startswith(f"{run.folder}:")
+    }
+    return [run for run in students if run.data not in failed]
+
+
+def _keys(run: StudentRun) -> list[dict[str, Any]]:
+    return [{"task": run.task, "variant": variant, "seed": run.seed} for variant in run.variants]
+
+
+def _about(sweep: Sweep, data: str) -> dict[str, Any]:
+    """What must not change between the rows of a table; seeds, tasks and variants may grow."""
+    return {"preset": sweep.preset, "settings": list(sweep.settings), "data": data}

@@ -1,0 +1,207 @@
+"""What a sweep consists of: its file, its runs, and which of them share a teacher and its data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from twist_training.configuration import (
+    ConfigurationError,
+    TrainingConfig,
+    from_dict,
+    parse_arguments,
+    with_arguments,
+)
+
+SHIPPED = Path(__file__).parent / "ablations.yaml"
+
+_KEYS = {"tasks": list, "seeds": list, "preset": str, "settings": list, "variants": dict}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep file.
+
+    Attributes:
+        tasks: names of task cards.
+        seeds: one independently trained teacher each.
+        preset: see `configuration.PRESETS`.
+        settings: ``name=value``, of every run.
+        variants: name to further ``name=value``; they must leave teacher, collection and textures
+            alone, since all variants of a task and seed share these.
+    """
+
+    tasks: tuple[str, ...]
+    seeds: tuple[int, ...]
+    preset: str
+    settings: tuple[str, ...]
+    variants: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class StudentRun:
+    """One student.
+
+    Attributes:
+        task: name of the task card.
+        seed: of teacher and student.
+        variants: names that come to these settings.
+        config: all settings.
+        data: run folder with teacher, episodes and images.
+        folder: run folder of the student.
+    """
+
+    task: str
+    seed: int
+    variants: tuple[str, ...]
+    config: TrainingConfig
+    data: Path
+    folder: Path
+
+
+@dataclass(frozen=True)
+class DataRun:
+    """A run folder whose stages up to `render` the students share."""
+
+    config: TrainingConfig
+    folder: Path
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Reads a sweep file; ``ablations.yaml`` beside this module shows every key.
+
+    Raises:
+        ConfigurationError: the file is missing, no YAML, or has a key or value of a wrong kind.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the sweep file {path}: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict) or set(data) != set(_KEYS):
+        found = sorted(data) if isinstance(data, dict) else type(data).__name__
+        raise ConfigurationError(
+            f"{path}: expected exactly the keys {sorted(_KEYS)}, found {found}"
+        )
+    for name, kind in _KEYS.items():
+        if not isinstance(data[name], kind):
+            raise ConfigurationError(
+                f"{path}: {name}: expected a {kind.__name__}, found {data[name]!r}"
+            )
+    seeds = data["seeds"]
+    if not seeds or any(not isinstance(seed, int) or isinstance(seed, bool) for seed in seeds):
+        raise ConfigurationError(f"{path}: seeds: expected whole numbers, found {seeds!r}")
+    variants = data["variants"]
+    if not variants or any(not isinstance(value, list) for value in variants.values()):
+        raise ConfigurationError(
+            f"{path}: variants: expected name: [name=value, ...] at least once"
+        )
+    return Sweep(
+        tasks=tuple(str(task) for task in data["tasks"]),
+        seeds=tuple(seeds),
+        preset=data["preset"],
+        settings=tuple(str(item) for item in data["settings"]),
+        variants={str(k): tuple(str(item) for item in v) for k, v in variants.items()},
+    )
+
+
+def plan(sweep: Sweep, out: Path, data: str) -> tuple[list[DataRun], list[StudentRun]]:
+    """The runs of a sweep.
+
+    Args:
+        sweep: what to train.
+        out: the sweep's folder.
+        data: finished runs to take teachers and data from, with ``{task}`` and ``{seed}`` to be
+            filled in; empty trains them below `out`. With them, their settings take the place of
+            the preset's.
+
+    Returns:
+        The runs whose data are made here, and the students.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or a variant changes what the variants share.
+    """
+    makers, students = [], []
+    for task in sweep.tasks:
+        for seed in sweep.seeds:
+            if data:
+                folder = Path(_filled(data, task, seed))
+                base = with_arguments(_config_of(folder, task, seed), list(sweep.settings))
+            else:
+                folder = out / "data" / f"{task}_seed{seed}"
+                base = parse_arguments(
+                    [f"task={task}", f"preset={sweep.preset}", f"seed={seed}", *sweep.settings]
+                )
+                makers.append(DataRun(base, folder))
+            students += _students(sweep, base, folder, out)
+    return makers, students
+
+
+def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list[StudentRun]:
+    by_config: dict[TrainingConfig, list[str]] = {}
+    for name, settings in sweep.variants.items():
+        config = with_arguments(base, list(settings))
+        shared = ("task", "seed", "textures", "teacher", "collection")
+        changed = [part for part in shared if getattr(config, part) != getattr(base, part)]
+        if changed:
+            raise ConfigurationError(
+                f"variant {name!r} changes {', '.join(changed)}, which all variants of a seed "
+                "share; put it under settings, or make it a sweep of its own"
+            )
+        by_config.setdefault(config, []).append(name)
+    return [
+        StudentRun(
+            task=base.task,
+            seed=base.seed,
+            variants=tuple(names),
+            config=config,
+            data=data,
+            folder=out / "students" / f"{base.task}_seed{base.seed}_{_digest(config)}",
+        )
+        for config, names in by_config.items()
+    ]
+
+
+def _digest(config: TrainingConfig) -> str:
+    """Names a student's folder by what distinguishes it, however the variants are called."""
+    settings = config.to_dict()
+    parts = {name: settings[name] for name in ("student", "distillation")}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _filled(data: str, task: str, seed: int) -> str:
+    try:
+        return data.format(task=task, seed=seed)
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigurationError(
+            f"data={data!r}: only {{task}} and {{seed}} can be filled in ({error!r})"
+        ) from error
+
+
+def _config_of(folder: Path, task: str, seed: int) -> TrainingConfig:
+    try:
+        config = from_dict(json.loads((folder / "config.json").read_text()))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ConfigurationError(
+            f"data: {folder} is not a run folder ({error}); name one that has a config.json, with "
+            "{task} and {seed} where these differ"
+        ) from error
+    if (config.task, config.seed) != (task, seed):
+        raise ConfigurationError(
+            f"data: the run in {folder} is of task {config.task}, seed {config.seed}; needed are "
+            f"{task} and {seed}"
+        )
+    return config
+
+
+def to_plain(run: StudentRun | DataRun) -> dict[str, Any]:
+    """Plain data for another process."""
+    plain = {"config": run.config.to_dict(), "folder": str(run.folder)}
+    return plain | ({"data": str(run.data)} if isinstance(run, StudentRun) else {})
