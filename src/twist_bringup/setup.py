@@ -13,7 +13,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
         (f"share/{package_name}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"share/{package_name}/config", sorted(glob("config/*.yaml"))),
+        (f"share/{package_name}/config", sorted(glob("config/*.*"))),
         (f"share/{package_name}/config/robots", sorted(glob("config/robots/*.yaml"))),
     ],
     install_requires=["setuptools", "PyYAML"],

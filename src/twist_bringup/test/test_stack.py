@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from datetime import datetime
 from pathlib import Path
@@ -146,22 +147,18 @@ def test_every_robot_has_a_profile_whose_servo_file_moves_its_arm(robot: str) ->
     profile = load_robot_profile(robot)
     stack = describe(StackOptions(robot=robot, servo="moveit", trials=0))
     servo = stack.process("servo_node")
-    assert servo.moveit_config == profile.moveit_config
-    tree = Process(
-        name="s", package="p", executable="e", parameter_file=servo.parameter_file
-    ).parameter_tree()
-    parameters = tree["moveit_servo"]
-    assert tree["planning_group_name"] == parameters["move_group_name"] == profile.move_group
-    assert tree["update_period"] == parameters["publish_period"]
-    assert parameters["incoming_command_timeout"] >= 2 / 50  # the policy node re-stamps at 50 Hz
-    assert parameters["scale"]["linear"] >= 0.2  # 2 cm within 0.1 s
-    assert parameters["command_in_type"] == "speed_units"
+    assert servo.moveit is not None
+    assert servo.moveit.urdf == profile.urdf
+    tree = dataclasses.replace(servo, moveit=None).parameter_tree()
+    assert tree["planning_group_name"] == tree["moveit_servo"]["move_group_name"]
+    assert tree["planning_group_name"] == profile.move_group
+    assert servo.respawn
 
 
 def test_the_fr3_profile_remaps_to_its_drivers_topics() -> None:
     stack = describe(StackOptions(robot="fr3"))
-    pose = "/franka_robot_state_broadcaster/current_pose"
-    assert ("ee_pose", pose) in stack.process("twist_policy_node").remappings
+    state = "/franka_robot_state_broadcaster/robot_state"
+    assert ("driver_state", state) in stack.process("robot_state").remappings
     assert dict(stack.process("servo_node").parameters)["moveit_servo.command_out_topic"] == (
         "/fr3_arm_controller/joint_trajectory"
     )
@@ -188,12 +185,15 @@ def test_dotted_parameters_become_a_tree_and_win_over_the_file() -> None:
         name="s",
         package="p",
         executable="e",
-        parameter_file="servo_panda.yaml",
+        parameter_file="servo_common.yaml",
+        parameter_overlays=("servo_fr3.yaml", "servo_twist.yaml"),
         parameters=(("moveit_servo.publish_period", 0.02), ("names", ("a", "b"))),
     )
     tree = process.parameter_tree()
     assert tree["moveit_servo"]["publish_period"] == 0.02
     assert tree["moveit_servo"]["scale"]["linear"] > 0
+    assert tree["moveit_servo"]["move_group_name"] == "fr3_arm"
+    assert tree["moveit_servo"]["pose_tracking"]["linear_tolerance"] > 0
     assert tree["names"] == ["a", "b"]
 
 

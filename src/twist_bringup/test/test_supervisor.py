@@ -51,6 +51,7 @@ class Run:
     """One supervised run that reacts to lines as they come."""
 
     def __init__(self, programs: dict[Process, str]) -> None:
+        self.programs = programs
         self.lines: list[tuple[str, str]] = []
         self.events: list[tuple[str, str]] = []
         self.reactions: dict[tuple[str, str], Callable[[], None]] = {}
@@ -143,6 +144,32 @@ def test_death_of_a_process_that_is_not_required_changes_nothing() -> None:
     run = Run({process("viewer", required=False): exits(1), trials: waiter})
     assert run() == Ending(Cause.FINISHED, "trials", 0)
     assert any(name == "viewer" for name, _ in run.events)
+
+
+def test_a_process_that_cannot_be_started_again_is_tried_until_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("twist_bringup.supervisor.RETRY_DELAY", 0.1)
+    servo = process("servo", required=False, respawn=True, respawn_delay=0.1)
+    node = process("node", required=True)
+    run = Run({servo: exits(1, "once"), node: NODE})
+    starts: list[str] = []
+
+    def command_of(asked: Process) -> list[str]:
+        starts.append(asked.name)
+        gone = starts.count("servo") in (2, 3)
+        program = "/no/such/program" if gone else sys.executable
+        if starts.count("servo") == 4:
+            run.when("servo", "back", lambda: os.kill(os.getpid(), signal.SIGINT))
+            return [program, "-c", exits(0, "back")]
+        return [program, "-c", run.programs[asked]]
+
+    run.supervisor._command_of = command_of
+    ending = run()
+    assert ending.cause is Cause.SIGNALLED, "the run goes on while Servo cannot be started"
+    told = [message for name, message in run.events if "cannot start servo" in message]
+    assert len(told) == 2
+    assert all("trying again in 0.1 s" in message for message in told)
 
 
 def test_a_respawned_process_comes_back() -> None:

@@ -94,6 +94,7 @@ def _node(process: Process) -> Node:
         executable=process.executable,
         name=process.name,
         namespace=process.namespace,
+        arguments=list(process.arguments),
         parameters=parameters,
         remappings=list(process.remappings),
         respawn=process.respawn,

@@ -40,7 +40,7 @@ def _option(
 
 @dataclass(frozen=True)
 class StackOptions:
-    """The arguments of ``run_stack`` and of ``block_push.launch.py``, written ``name:=value``.
+    """The arguments of ``run_stack`` and of the tasks' launch files, written ``name:=value``.
 
     Values are checked when an instance is made.
 
@@ -120,6 +120,12 @@ class StackOptions:
     )
     dry_run: bool = _option(
         False, "Decide and show, but send nothing to Servo, which is not started either."
+    )
+    viewer: str = _option(
+        "none",
+        "Who looks on: rviz; foxglove (a bridge on port 8765); topics: markers and camera overlay "
+        "alone, for viewers of your own; none.",
+        choices=("none", "topics", "rviz", "foxglove"),
     )
     appearance: str = _option(
         "held_out",

@@ -22,6 +22,7 @@ import yaml
 
 from twist_bringup.executables import check_packages, command_of
 from twist_bringup.log_lines import CONSOLE_FORMAT, LogLines
+from twist_bringup.moveit_parameters import MoveItError
 from twist_bringup.options import (
     ARGUMENTS,
     RUNNER_ARGUMENTS,
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if found:
             raise StackError("\n  ".join(["not started:", *found]))
         return _run(stack, verbose=bool(values["verbose"]), report=bool(values["report"]))
-    except (OptionError, StackError, ProfileError) as error:
+    except (OptionError, StackError, ProfileError, MoveItError) as error:
         print(f"run_stack: {error}", file=sys.stderr)
         return EXIT_USAGE
     except KeyboardInterrupt:
@@ -95,10 +96,17 @@ def command_line(process: Process, parameters: Path) -> list[str]:
         parameters: folder for the parameter file.
 
     Raises:
-        StackError: its program is not there, or its parameters cannot be loaded.
+        StackError: its program is not there.
         ProfileError: its parameter file cannot be read.
+        MoveItError: the robot's description cannot be loaded.
     """
-    words = [*command_of(process), "--ros-args", "-r", f"__node:={process.name}"]
+    words = [
+        *command_of(process),
+        *process.arguments,
+        "--ros-args",
+        "-r",
+        f"__node:={process.name}",
+    ]
     if process.namespace:
         words += ["-r", f"__ns:={process.namespace}"]
     tree = process.parameter_tree()

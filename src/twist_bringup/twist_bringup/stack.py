@@ -21,8 +21,17 @@ from twist_bringup.camera_roles import (
     complete_camera_file,
     complete_reference,
 )
+from twist_bringup.lab_roles import (
+    arm_motion,
+    arm_motion_packages,
+    trial_parameters,
+    viewer_packages,
+    viewers,
+)
+from twist_bringup.moveit_parameters import MoveItFiles, moveit_parameters
 from twist_bringup.options import StackOptions
 from twist_bringup.robot_profile import (
+    DriverProfile,
     RobotProfile,
     config_folder,
     load_robot_profile,
@@ -31,7 +40,7 @@ from twist_bringup.robot_profile import (
 
 ParameterValue = bool | int | float | str | tuple[bool | int | float | str, ...]
 
-JOINT_STATES, EE_POSE = "joint_states", "ee_pose"
+JOINT_STATES, EE_POSE, ROBOT_STATE = "joint_states", "ee_pose", "robot_state"
 JOINT_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
 CAMERA_TOPICS = ("camera/camera/color/image_raw", "camera/camera/color/camera_info")
 """Relative names in the nodes' code; a robot profile says what they are in the graph."""
@@ -52,11 +61,13 @@ class Process:
         module: Python module whose ``main`` is that program, for checkouts that are not built;
             empty for programs of other projects.
         namespace: namespace of the node.
+        arguments: words before the ROS arguments.
         parameters: (name, value) pairs; they win over `parameter_file`.
         parameter_file: file under ``config`` with a mapping of parameters, or empty.
+        parameter_overlays: files like `parameter_file` whose values are laid over it, in order.
         params_file: ROS parameter file of the user's, which wins over everything else, or empty.
-        moveit_config: MoveIt configuration package whose robot description, semantics, kinematics
-            and joint limits are parameters of the node as well; empty for none.
+        moveit: where the robot's description, semantics, kinematics and joint limits come from,
+            which are parameters of the node as well; None for none.
         remappings: (name in the code, name in the graph) pairs.
         lifecycle: whether it is a managed (lifecycle) node.
         required: whether its death ends the graph.
@@ -73,10 +84,12 @@ class Process:
     executable: str
     module: str = ""
     namespace: str = ""
+    arguments: tuple[str, ...] = ()
     parameters: tuple[tuple[str, ParameterValue], ...] = ()
     parameter_file: str = ""
     params_file: str = ""
-    moveit_config: str = ""
+    parameter_overlays: tuple[str, ...] = ()
+    moveit: MoveItFiles | None = None
     remappings: tuple[tuple[str, str], ...] = ()
     lifecycle: bool = False
     required: bool = True
@@ -92,15 +105,18 @@ class Process:
             raise StackError(f"{self.name}: a process is either required or respawned, not both")
 
     def parameter_tree(self) -> dict[str, Any]:
-        """All parameters as a nested mapping: file, then MoveIt's, then `parameters`.
+        """All parameters as a nested mapping: files, then MoveIt's, then `parameters`.
 
         Raises:
             ProfileError: the parameter file cannot be read.
-            StackError: the MoveIt configuration cannot be loaded.
+            MoveItError: the robot's description cannot be loaded.
         """
-        tree = load_yaml(config_folder() / self.parameter_file) if self.parameter_file else {}
-        if self.moveit_config:
-            tree.update(_moveit_parameters(self.moveit_config))
+        tree: dict[str, Any] = {}
+        for file in (self.parameter_file, *self.parameter_overlays):
+            if file:
+                _lay_over(tree, load_yaml(config_folder() / file))
+        if self.moveit is not None:
+            tree.update(moveit_parameters(self.moveit))
         for name, value in self.parameters:
             branch = tree
             *path, leaf = name.split(".")
@@ -178,10 +194,9 @@ def describe(options: StackOptions) -> Stack:
     packages: list[tuple[str, str]] = []
     if options.robot == "sim":
         processes.append(_robot_twin(options, profile))
-    else:
-        packages.append(
-            (profile.driver_package, f"build {profile.driver_source} and start it first")
-        )
+    if profile.driver is not None:
+        packages += _driver_packages(profile.driver)
+        processes.append(_robot_state(profile, profile.driver))
     processes += camera_drivers(options)
     if options.camera_source == "realsense":
         packages.append(("realsense2_camera", _apt("realsense2-camera")))
@@ -194,17 +209,16 @@ def describe(options: StackOptions) -> Stack:
     else:
         processes.append(_moveit_servo(options, profile))
         packages.append(("moveit_servo", _apt("moveit-servo")))
-        released = profile.moveit_config.startswith("moveit_resources_")
-        cure = (
-            _apt(profile.moveit_config.replace("_", "-"))
-            if released
-            else f"build {profile.driver_source}, which contains it"
-        )
-        packages.append((profile.moveit_config, cure))
+        packages += _moveit_packages(profile)
     processes.append(_policy_node(options, profile))
     if options.record:
         processes.append(_recorder(profile))
-    if options.trials and options.robot == "sim":
+    if profile.driver is not None and not options.dry_run:
+        processes.append(arm_motion(options, profile))
+        packages += [(n, _apt(n.replace("_", "-"))) for n in arm_motion_packages(profile)]
+    processes += viewers(options, profile)
+    packages += [(name, _apt(name.replace("_", "-"))) for name in viewer_packages(options)]
+    if options.trials:
         processes.append(_trial_runner(options))
     processes += camera_reference(options)
     if options.params_file:
@@ -245,6 +259,7 @@ def _robot_topics(profile: RobotProfile) -> tuple[tuple[str, str], ...]:
         (JOINT_STATES, profile.joint_states),
         (EE_POSE, profile.ee_pose),
         (JOINT_TRAJECTORY, profile.joint_trajectory),
+        (ROBOT_STATE, profile.robot_state),
     )
     return tuple((source, target) for source, target in pairs if target != f"/{source}")
 
@@ -299,23 +314,74 @@ def _servo_stand_in(options: StackOptions, profile: RobotProfile) -> Process:
 
 
 def _moveit_servo(options: StackOptions, profile: RobotProfile) -> Process:
-    # On the lab's arm move_group keeps the planning scene; beside the twin there is no move_group.
-    primary = options.robot == "sim"
+    primary = profile.planning_scene == "servo"
     scene = "/planning_scene" if primary else "/monitored_planning_scene"
     return Process(
         name="servo_node",
         package="moveit_servo",
         executable="servo_node",
-        parameter_file=profile.servo_parameters,
-        moveit_config=profile.moveit_config,
+        parameter_file="servo_common.yaml",
+        parameter_overlays=(profile.servo_parameters, f"servo_{options.command_mode}.yaml"),
+        moveit=MoveItFiles(profile.moveit_config, profile.urdf, profile.srdf, profile.joint_limits),
         parameters=(
             ("moveit_servo.joint_topic", profile.joint_states),
             ("moveit_servo.command_out_topic", profile.joint_trajectory),
             ("moveit_servo.is_primary_planning_scene_monitor", primary),
             ("moveit_servo.monitored_planning_scene_topic", scene),
         ),
+        # It ends when joint states stop. The policy notices and stays stopped; once Servo is
+        # back, a person activates again.
+        required=False,
+        respawn=True,
+        respawn_delay=2.0,
         stop_stage=2,
     )
+
+
+def _robot_state(profile: RobotProfile, driver: DriverProfile) -> Process:
+    recovery = profile.recovery
+    steps: tuple[tuple[str, ParameterValue], ...] = (("recovery_steps", ""),)
+    if recovery is not None:
+        steps = (
+            ("recovery_steps", " ".join(recovery.steps)),
+            ("recovery_kind", recovery.kind),
+            ("error_recovery", recovery.name),
+            ("hardware_component", recovery.hardware_component),
+        )
+    return Process(
+        name="robot_state",
+        package="twist_robot",
+        executable="robot_state",
+        module="twist_robot.robot_state_node",
+        parameters=(
+            ("robot", profile.name),
+            ("driver", driver.kind),
+            ("base_frame", profile.base_frame),
+            ("controllers", profile.trajectory_controller),
+            *steps,
+        ),
+        remappings=(("driver_state", driver.state), *_robot_topics(profile)),
+        stop_stage=3,
+    )
+
+
+def _driver_packages(driver: DriverProfile) -> list[tuple[str, str]]:
+    cure = f"build {driver.source}, source it, and start it first: {driver.start}"
+    return [(driver.package, cure), ("franka_msgs", cure)]
+
+
+def _moveit_packages(profile: RobotProfile) -> list[tuple[str, str]]:
+    names = (profile.moveit_config, profile.urdf.package, profile.srdf.package)
+    source = profile.driver.source if profile.driver is not None else ""
+    return [
+        (
+            name,
+            _apt(name.replace("_", "-"))
+            if name.startswith("moveit_resources_")
+            else f"build {source} with its dependencies",
+        )
+        for name in dict.fromkeys(names)
+    ]
 
 
 def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
@@ -332,6 +398,9 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
             ("dry_run", options.dry_run),
             ("camera_info_required", options.camera_source in LAB_CAMERAS),
             ("base_frame", profile.base_frame),
+            ("gripper", profile.gripper),
+            ("robot_state_required", profile.driver is not None),
+            ("contact_force_limit", profile.contact_force_limit),
         ),
         remappings=(
             ("image_raw", f"/{CAMERA_TOPICS[0]}"),
@@ -374,6 +443,7 @@ def _trial_runner(options: StackOptions) -> Process:
             ("resume", options.resume),
             ("seeds", options.seeds),
             ("compare_with", options.compare_with),
+            *trial_parameters(options),
             ("reference_service", "camera_reference/check" if options.reference else ""),
             # More than the policy takes to give up arming: its message names what is missing.
             ("first_step_timeout", 10.0),
@@ -404,19 +474,10 @@ def _apt(package: str) -> str:
     return f"sudo apt install ros-$ROS_DISTRO-{package}, then source the ROS installation again"
 
 
-def _moveit_parameters(package: str) -> Mapping[str, Any]:
-    try:
-        from moveit_configs_utils import MoveItConfigsBuilder
-    except ImportError as error:
-        raise StackError(
-            f"servo:=moveit needs MoveIt ({error}): {_apt('moveit')}; "
-            "or use servo:=embedded with robot:=sim"
-        ) from error
-    name = package.removesuffix("_moveit_config")
-    config = MoveItConfigsBuilder(name, package_name=package).to_moveit_configs()
-    return {
-        **config.robot_description,
-        **config.robot_description_semantic,
-        **config.robot_description_kinematics,
-        **config.joint_limits,
-    }
+def _lay_over(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+    """Puts the values of a nested mapping into another one."""
+    for key, value in overlay.items():
+        if isinstance(value, Mapping):
+            _lay_over(tree.setdefault(key, {}), value)
+        else:
+            tree[key] = value

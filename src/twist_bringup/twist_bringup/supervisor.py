@@ -29,6 +29,8 @@ _ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 _CLEAN_CODES = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 TERMINATE_GRACE = 2.0
 """Seconds between SIGTERM and SIGKILL."""
+RETRY_DELAY = 1.0
+"""Seconds at least between two attempts to start a process again that could not be started."""
 REPEAT_AFTER = 0.5
 """Seconds after a stop signal in which another one is the same one: `timeout` and other wrappers
 send it to the process and to its group."""
@@ -297,7 +299,16 @@ class Supervisor:
             self._escalate("it did not end in time")
         for item in [item for item in state.respawn if item[0] <= now]:
             state.respawn.remove(item)
-            self._start(item[1])
+            self._start_again(item[1])
+
+    def _start_again(self, process: Process) -> None:
+        """What cannot be started now (a full disk, a program being rebuilt) may be later."""
+        try:
+            self._start(process)
+        except StackError as error:
+            delay = max(process.respawn_delay, RETRY_DELAY)
+            self._on_event(process.name, f"{error}; trying again in {delay:g} s")
+            self._state.respawn.append((time.monotonic() + delay, process))
 
     def _begin_stop(self, ending: Ending) -> None:
         state = self._state
