@@ -24,7 +24,8 @@ class BlockPushParameters:
 
     Attributes:
         success_distance: largest cube-goal distance in the table plane that is a success.
-        reach: distance over which the linear terms fall to zero.
+        progress: cube-goal distance beyond the dead band at which progress is zero.
+        reach: distance over which the reaching term falls to zero.
         floor: the progress term is never below minus this.
         reach_weight: weight of being at the pre-push point.
         behind: of the pre-push point behind the cube's centre as seen from the goal.
@@ -38,6 +39,7 @@ class BlockPushParameters:
     """
 
     success_distance: float
+    progress: float
     reach: float
     floor: float
     reach_weight: float
@@ -114,7 +116,7 @@ class BlockPushRules:
 
         With d the cube-goal distance, e the tip's distance from the pre-push point, t its
         distance from the cube's centre and near = sigmoid((near_distance - d) / near_width), the
-        reward is max(1 - max(d - dead_band, 0)/reach, -floor)
+        reward is max(1 - max(d - dead_band, 0)/progress, -floor)
         + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near
         + rest_weight near clip((t - touch)/rest, 0, 1).
 
@@ -129,7 +131,7 @@ class BlockPushRules:
         tip = math.hypot(ex - cx - dx * inverse, ey - cy - dy * inverse, ez - p.push_height)
         exponent = (distance - p.near_distance) / p.near_width
         near = 1.0 / (1.0 + math.exp(min(exponent, 60.0)))
-        progress = max(1.0 - max(distance - p.dead_band, 0.0) / p.reach, -p.floor)
+        progress = max(1.0 - max(distance - p.dead_band, 0.0) / p.progress, -p.floor)
         reach = near + (1.0 - near) * max(1.0 - tip / p.reach, 0.0)
         apart = math.hypot(ex - cx, ey - cy, ez - cz)
         released = min(max((apart - p.touch) / p.rest, 0.0), 1.0)
