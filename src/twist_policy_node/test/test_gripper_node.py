@@ -145,7 +145,7 @@ def test_without_an_open_gripper_nothing_starts(
 def test_a_checkpoint_with_a_gripper_is_refused_where_there_is_none(
     stand: Any, grip_checkpoint: Path
 ) -> None:
-    stand.start(checkpoint=grip_checkpoint, gripper="")
+    stand.start(checkpoint=grip_checkpoint, gripper="''")
     assert not stand.change_state(Transition.TRANSITION_CONFIGURE)
     stand.wait_for_stop("configure")
     assert "uses a gripper, but parameter gripper is empty" in stand.log()
