@@ -26,16 +26,10 @@ import torch
 
 from twist_policy.action_gate import ActionGate
 from twist_policy.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from twist_policy.contract import (
-    CameraModel,
-    ImageSpec,
-    PolicyContract,
-    StateField,
-    Workspace,
-)
 from twist_policy.image_path import ImagePath
 from twist_policy.latent_policy import LatentPolicy
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
+from twist_policy.synthetic_contract import synthetic_contract
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "block_push"
 GOAL_MS = 20.0
@@ -64,25 +58,7 @@ def use_one_core() -> str:
 
 def synthetic_checkpoint(folder: Path) -> Checkpoint:
     """A checkpoint of tiny modules, for a workspace without a trained one."""
-    contract = PolicyContract(
-        task="block_push",
-        base_frame="panda_link0",
-        control_period=0.1,
-        action_size=3,
-        action_bound=0.02,
-        leash=0.03,
-        workspace=Workspace((0.3, -0.3, 0.0), (0.7, 0.3, 0.3)),
-        home=(0.45, 0.0, 0.1),
-        tool_orientation=(0.0, 1.0, 0.0, 0.0),
-        tool_offset=(0.0, 0.0, 0.2),
-        episode_steps=150,
-        camera=CameraModel(
-            640, 480, 615.0, 615.0, 320.0, 240.0, (1.2, 0.0, 0.6), (1.0, 0.0, 0.0, 0.0)
-        ),
-        image=ImageSpec(150, 100, 300, 64),
-        observes_ee_position=True,
-        state=(StateField("object_position", "m", 3, (0.5, 0.0, 0.02), 10.0),),
-    )
+    contract = synthetic_contract()
     write_synthetic_checkpoint(folder, contract, behaviour="forward")
     return load_checkpoint(folder)
 

@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 from twist_msgs.msg import GroundTruth, PolicyStep
 from twist_policy.contract import PolicyContract
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds an awaited event may take: loading torch on a busy machine; not a measure of anything."""
 STOP_LIMIT = 0.2
 """Seconds from the stamp of the last good frame to the stamp of the last command that moves."""

@@ -14,39 +14,24 @@ from twist_policy.contract import (
     GripperSpec,
     ImageSpec,
     PolicyContract,
-    StateField,
     Workspace,
 )
+from twist_policy.synthetic_contract import synthetic_contract
 
 sys.path.insert(0, str(Path(__file__).parent))  # for policy_node_stand
 
 
-def example_contract(**changes: object) -> PolicyContract:
+def example_contract(**changes: Any) -> PolicyContract:
     """A contract like block push's with a 160x120 camera; `changes` replace its fields."""
-    fields: dict[str, object] = {
-        "task": "block_push",
-        "base_frame": "panda_link0",
-        "control_period": 0.1,
-        "action_size": 3,
-        "action_bound": 0.02,
+    fields: dict[str, Any] = {
         "leash": 0.05,
         "workspace": Workspace((0.3, -0.3, 0.0), (0.7, 0.3, 0.3)),
-        "home": (0.4, 0.0, 0.05),
-        "tool_orientation": (0.0, 1.0, 0.0, 0.0),
-        "tool_offset": (0.0, 0.0, 0.2),
-        "episode_steps": 150,
         "camera": CameraModel(
             160, 120, 154.0, 154.0, 80.0, 60.0, (1.2, 0.0, 0.6), (1.0, 0.0, 0.0, 0.0)
         ),
         "image": ImageSpec(20, 10, 100, 64),
-        "observes_ee_position": True,
-        "state": (
-            StateField("ee_position", "m", 3, (0.5, 0.0, 0.05), 10.0),
-            StateField("object_position", "m", 3, (0.5, 0.0, 0.02), 10.0),
-            StateField("goal_position", "m", 3, (0.5, 0.0, 0.0), 10.0),
-        ),
     }
-    return PolicyContract(**(fields | changes))  # type: ignore[arg-type]
+    return synthetic_contract(**(fields | changes))
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from twist_policy.contract import (
     StateField,
     Workspace,
 )
+from twist_policy.synthetic_contract import synthetic_contract
 from twist_policy_node.parameters import TABLE, default_values
 from twist_policy_node.servo_messages import ServoStatus
 from twist_policy_node.tool_frame import rotate
@@ -44,26 +45,15 @@ SILENCE_LIMIT = 0.2
 HALT_CODES = (-1, 2, 5, 6)
 DOWN = (0.0, 1.0, 0.0, 0.0)
 
-CONTRACT = PolicyContract(
-    task="block_push",
-    base_frame="panda_link0",
-    control_period=0.1,
-    action_size=3,
-    action_bound=0.02,
+CONTRACT = synthetic_contract(
     leash=0.05,
     workspace=Workspace((0.3, -0.3, 0.0), (0.7, 0.3, 0.3)),
-    home=(0.4, 0.0, 0.05),
-    tool_orientation=DOWN,
-    tool_offset=(0.0, 0.0, 0.2),
-    episode_steps=150,
     camera=CameraModel(
         WIDTH, HEIGHT, 31.0, 31.0, 16.0, 12.0, (1.2, 0.0, 0.6), (1.0, 0.0, 0.0, 0.0)
     ),
     image=ImageSpec(4, 0, 24, 24),
-    observes_ee_position=True,
     state=(StateField("ee_position", "m", 3, (0.5, 0.0, 0.05), 10.0),),
 )
-
 GRIPPER_CONTRACT = dataclasses.replace(
     CONTRACT,
     task="block_lift",
@@ -178,7 +168,6 @@ class FuzzWorld:
         """Whether something stands in the arm's way."""
         self.paused = True
         self.tip = np.asarray(CONTRACT.home)
-        self.tilted = DOWN
         self.faults: Counter[str] = Counter()
         self._context = offline(self.time, contract, self.policy)
         self._context.__enter__()
