@@ -55,5 +55,7 @@ def turning(poses: Sequence[RigidTransform]) -> tuple[float, float]:
     """
     mean = nearest_rotation(np.sum([pose.rotation for pose in poses], axis=0))
     vectors = np.array([rotation_vector(mean.T @ pose.rotation) for pose in poses])
-    spread = np.linalg.svd(vectors, compute_uv=False) / np.sqrt(len(poses))
+    spread = np.zeros(3)
+    found = np.linalg.svd(vectors, compute_uv=False) / np.sqrt(len(poses))
+    spread[: len(found)] = found
     return float(spread[0]), float(spread[1])
