@@ -74,7 +74,7 @@ def test_a_wrong_parameter_ends_the_start_with_one_clear_message(
 
 
 def test_the_users_own_fast_dds_profile_is_kept(monkeypatch):
-    from twist_sim.ros.robot_twin import enlarge_shared_memory
+    from twist_sim.ros.shared_memory import enlarge_shared_memory
 
     monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/home/me/mine.xml")
     monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
@@ -84,7 +84,7 @@ def test_the_users_own_fast_dds_profile_is_kept(monkeypatch):
 
 
 def test_the_shared_memory_for_images_holds_several_of_them(monkeypatch):
-    from twist_sim.ros.robot_twin import enlarge_shared_memory
+    from twist_sim.ros.shared_memory import enlarge_shared_memory
 
     for name in ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"):
         monkeypatch.setenv(name, "")

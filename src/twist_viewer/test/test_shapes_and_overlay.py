@@ -107,6 +107,15 @@ def test_the_overlay_draws_where_the_camera_sees_a_point_and_nowhere_else() -> N
     assert (frame == 40).all()  # the camera's own image is not touched
 
 
+def test_the_leash_does_not_hide_what_is_inside_it() -> None:
+    frame = np.full((480, 640, 3), 40, dtype=np.uint8)
+    step = BUILDER.of_step(STEP)
+    assert [s.name for s in step].index("leash") > [s.name for s in step].index("measured_tool")
+    picture = draw_overlay(frame, step, CONTRACT.camera, legend=False)
+    column, row = project(CONTRACT.camera, STEP.measured).round().astype(int)
+    assert picture[row, column].min() > 240  # the measured tool is white
+
+
 def test_the_overlay_shows_everything_at_once_and_leaves_out_what_is_behind_the_camera() -> None:
     frame = np.full((480, 640, 3), 40, dtype=np.uint8)
     everything = list(shapes().values())

@@ -63,7 +63,8 @@ class Stand:
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.viewer)
         self.executor.add_node(self.node)
-        threading.Thread(target=self._spin, daemon=True).start()
+        self.thread = threading.Thread(target=self._spin, daemon=True)
+        self.thread.start()
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
@@ -95,6 +96,10 @@ class Stand:
         )
         self.beliefs.publish(belief)
 
+    def believe(self) -> None:
+        """A belief without imagined paths: they come at a lower rate."""
+        self.beliefs.publish(Belief(goal_position=Point(x=0.45, y=-0.1)))
+
     def send_image(self, encoding: str = "bgr8") -> None:
         image = Image(height=480, width=640, encoding=encoding, step=1920)
         image.data = bytes(480 * 1920)
@@ -103,6 +108,7 @@ class Stand:
 
     def close(self) -> None:
         self.executor.shutdown()
+        self.thread.join(5.0)
         rclpy.try_shutdown(context=self.context)
 
 
@@ -124,7 +130,9 @@ def test_beliefs_and_steps_become_markers_which_vanish_when_the_policy_stops(
     stand.until(lambda: wanted <= names(Marker.ADD), stand.decide)
     assert {m.header.frame_id for m in arrays[-1].markers} == {"panda_link0"}
     assert stand.got["viewer/imagined_tool_path"][-1].poses[-1].pose.position.x == 0.52
-    # What is old is not shown as if it were true.
+    # What is old is not shown as if it were true: the path goes while beliefs still come.
+    stand.until(lambda: "imagined_tool_path" in names(Marker.DELETE), stand.believe)
+    assert "believed_goal" not in names(Marker.DELETE)
     stand.until(lambda: wanted <= names(Marker.DELETE))
     stand.until(lambda: len(stand.got["viewer/workspace"]) == 1)
 

@@ -32,8 +32,8 @@ def draw_overlay(
 
     Args:
         frame: rgb, (H, W, 3), of the camera's size.
-        shapes: in the base frame; later ones cover earlier ones. What is behind the camera is
-            left out.
+        shapes: in the base frame; later ones cover earlier ones, and opaque ones translucent
+            ones. What is behind the camera is left out.
         camera: pose and intrinsics.
         legend: whether the colours are explained in a corner.
 
@@ -43,7 +43,8 @@ def draw_overlay(
     height, width = frame.shape[:2]
     layer = Image.new("RGBA", (width * _SCALE, height * _SCALE), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
-    for shape in shapes:
+    # What is translucent comes first: drawing replaces what is below, it does not blend.
+    for shape in sorted(shapes, key=lambda shape: shape.colour[3] == 1.0):
         _DRAW[shape.kind](pen, shape, camera)
     layer = layer.resize((width, height), Image.Resampling.BOX)
     picture = Image.fromarray(frame).convert("RGBA")

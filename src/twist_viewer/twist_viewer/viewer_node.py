@@ -24,6 +24,7 @@ from twist_msgs.msg import Belief, PolicyStep
 from twist_policy.contract import ContractError, PolicyContract
 from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
 from twist_sim.ros.node_process import FatalNodeError, run_node
+from twist_sim.ros.shared_memory import enlarge_shared_memory
 from twist_sim.task_card import TaskCardError, load_task_card
 from twist_viewer.marker_messages import marker_array, path_message
 from twist_viewer.overlay import draw_overlay
@@ -84,6 +85,7 @@ class Viewer(Node):
         )
         self._step: tuple[Step, float] | None = None
         self._belief: tuple[Believed, float] | None = None
+        self._imagined = (np.zeros((0, 3)), np.zeros((0, 3)), -np.inf)
         self._shown: set[str] = set()
         self._drawn = 0.0
         self._bad_image = ""
@@ -120,15 +122,14 @@ class Viewer(Node):
         self._publish_markers()
 
     def _on_belief(self, message: Belief) -> None:
-        previous = self._fresh_belief()
-        ee_path, object_path = (
-            _points(message.imagined_ee_path),
-            _points(message.imagined_object_path),
-        )
-        imagined = len(ee_path) > 0
-        if not imagined and previous is not None:
-            # Imagined at a lower rate than believed: the last path stays until the next one.
-            ee_path, object_path = previous.ee_path, previous.object_path
+        now = time.monotonic()
+        imagined = (_points(message.imagined_ee_path), _points(message.imagined_object_path))
+        if len(imagined[0]):
+            self._imagined = (*imagined, now)
+        # Imagined at a lower rate than believed: the last paths stay for a while.
+        ee_path, object_path, since = self._imagined
+        if now - since > self._stale:
+            ee_path, object_path = imagined
         belief = Believed(
             ee=_point(message.ee_position),
             object=_point(message.object_position),
@@ -137,8 +138,8 @@ class Viewer(Node):
             object_path=object_path,
             yaw=yaw_of(message.names, message.values),
         )
-        self._belief = (belief, time.monotonic())
-        if imagined:
+        self._belief = (belief, now)
+        if len(imagined[0]):
             stamp = self.get_clock().now().to_msg()
             self._tool_path.publish(path_message(ee_path, self._frame_id, stamp))
             self._object_path.publish(path_message(object_path, self._frame_id, stamp))
@@ -238,6 +239,7 @@ def _points(points: list[Point]) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the ``viewer`` executable."""
+    enlarge_shared_memory()
     return run_node(NODE_NAME, Viewer, arguments)
 
 

@@ -39,7 +39,7 @@ class HomingRules:
 
     attempts: int = 2
     tolerance: float = 0.01
-    motion_timeout: float = 60.0
+    motion_timeout: float = 45.0
     arrival_timeout: float = 3.0
     input_timeout: float = 5.0
     joint_state_age: float = 0.5

@@ -7,11 +7,9 @@ the Panda's hand, the twin serves its gripper as Franka's driver does.
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -42,6 +40,7 @@ from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
 from twist_sim.ros.node_process import FatalNodeError, run_node
 from twist_sim.ros.panda_arm import PandaArm
 from twist_sim.ros.real_time_loop import NANOSECONDS, RealTimePacer
+from twist_sim.ros.shared_memory import enlarge_shared_memory
 from twist_sim.ros.twin_world import TwinWorld
 from twist_sim.task_card import TaskCard, load_task_card
 
@@ -307,14 +306,6 @@ class _Looks:
             return nominal_appearance()
         self.sampler.seed = seed
         return self.sampler.draw_trial(trial)
-
-
-def enlarge_shared_memory() -> None:
-    """Makes room for whole images in Fast DDS's shared memory, unless the user has a profile."""
-    variables = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-    if not any(os.environ.get(name) for name in variables):
-        for name in variables:  # Fast DDS 3 reads the first, Fast DDS 2 (Jazzy) the second
-            os.environ[name] = str(Path(__file__).with_name("fastdds_large_images.xml"))
 
 
 def main(arguments: list[str] | None = None) -> int:
