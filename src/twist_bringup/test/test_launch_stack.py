@@ -50,3 +50,53 @@ def test_one_node_per_process_and_the_policy_is_a_lifecycle_node() -> None:
     assert [isinstance(action, LifecycleNode) for action in actions] == [
         process.lifecycle for process in stack.processes
     ]
+
+
+def nodes_of(words: dict[str, str]) -> list[Any]:
+    """The node actions that the launch file starts, with all substitutions performed."""
+    from launch import LaunchContext
+    from launch_ros.actions import Node
+
+    context = LaunchContext()
+    context.launch_configurations.update(words)
+    nodes: list[Any] = []
+
+    def visit(entity: Any) -> None:
+        if isinstance(entity, Node):
+            entity._perform_substitutions(context)
+            nodes.append(entity)
+            return
+        for child in entity.visit(context) or []:
+            visit(child)
+
+    for entity in launch_description().entities:
+        visit(entity)
+    return nodes
+
+
+@pytest.mark.parametrize("command_mode", ["pose", "twist"])
+@pytest.mark.parametrize("robot", ["sim", "panda", "fr3"])
+def test_the_launch_file_starts_what_is_described_for_every_robot(
+    robot: str, command_mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The lab's packages are not here; what is launched does not depend on that.
+    for check in ("check_packages", "check_programs"):
+        monkeypatch.setattr(f"twist_bringup.launch_stack.{check}", lambda stack: None)
+    monkeypatch.setattr("twist_bringup.stack.moveit_parameters", lambda files: {})
+    words = {"robot": robot, "command_mode": command_mode, "output": str(tmp_path)}
+    nodes = nodes_of(words)
+    described = describe(StackOptions(robot=robot, command_mode=command_mode)).processes
+    assert [node.node_name.rpartition("/")[2] for node in nodes] == [p.name for p in described]
+    assert [node.expanded_remapping_rules or [] for node in nodes] == [
+        list(process.remappings) for process in described
+    ]
+
+
+def test_the_launch_file_says_what_is_missing_before_it_starts_anything(tmp_path: Path) -> None:
+    from twist_bringup.stack import StackError
+
+    with pytest.raises(StackError, match=r"franka_bringup: build pixi_panda_ros2.*start it first"):
+        nodes_of({"robot": "panda", "output": str(tmp_path)})
+    missing = str(tmp_path / "none")
+    with pytest.raises(StackError, match=r"checkpoint folder .*none does not exist"):
+        nodes_of({"robot": "sim", "output": str(tmp_path), "checkpoint": missing})

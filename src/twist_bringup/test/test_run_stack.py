@@ -21,6 +21,7 @@ from twist_bringup import preflight, run_stack
 from twist_bringup.options import StackOptions
 from twist_bringup.stack import Process, Stack, describe
 from twist_bringup.supervisor import Cause, Ending
+from twist_sim.task_card import load_task_card
 
 FAKE_NODE = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(0)); signal.pause()"
 
@@ -29,8 +30,14 @@ FAKE_NODE = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(0)); si
 def checkpoint(tmp_path: Path) -> Path:
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "manifest.json").write_text(json.dumps({"contract": {"task": "block_push"}}))
+    write_contract(folder)
     return folder
+
+
+def write_contract(folder: Path, **changes: object) -> None:
+    """The manifest of a checkpoint of block push whose contract has some fields changed."""
+    contract = load_task_card("block_push").contract(observes_ee_position=True).to_dict()
+    (folder / "manifest.json").write_text(json.dumps({"contract": {**contract, **changes}}))
 
 
 @pytest.fixture
@@ -115,7 +122,7 @@ def test_the_command_line_carries_name_parameters_and_remappings(tmp_path: Path)
         (["camera:=bag", "bag:=/nowhere"], "no metadata.yaml"),
         (["robot:=panda"], "not installed"),
         (["params_file:=/nowhere.yaml"], "cannot be read"),
-        (["speed:=9"], "unknown argument 'speed'"),
+        (["sped:=9"], "unknown argument 'sped'"),
     ],
 )
 def test_wrong_arguments_give_exit_code_2_and_start_nothing(
@@ -144,7 +151,15 @@ def checkpoint_damaged(folder: Path) -> None:
 
 
 def checkpoint_of_another_task(folder: Path) -> None:
-    (folder / "manifest.json").write_text(json.dumps({"contract": {"task": "block_lift"}}))
+    write_contract(folder, task="block_lift")
+
+
+def checkpoint_of_another_world(folder: Path) -> None:
+    write_contract(folder, leash=0.07, control_period=0.05)
+
+
+def checkpoint_with_a_nonsensical_contract(folder: Path) -> None:
+    write_contract(folder, leash=-1.0)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +169,8 @@ def checkpoint_of_another_task(folder: Path) -> None:
         (checkpoint_without_manifest, "is no checkpoint"),
         (checkpoint_damaged, "is damaged"),
         (checkpoint_of_another_task, "is for task block_lift, not block_push"),
+        (checkpoint_of_another_world, "(checkpoint != card): control_period: 0.05 != 0.1; leash"),
+        (checkpoint_with_a_nonsensical_contract, "its contract is not valid"),
     ],
 )
 def test_an_unusable_checkpoint_is_refused_before_anything_starts(

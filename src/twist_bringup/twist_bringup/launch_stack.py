@@ -13,9 +13,9 @@ from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 
-from twist_bringup.camera_roles import camera_problems
 from twist_bringup.executables import check_packages, check_programs
 from twist_bringup.options import ARGUMENTS, Argument, StackOptions, parse_arguments
+from twist_bringup.preflight import problems
 from twist_bringup.stack import Process, Stack, StackError, describe
 
 
@@ -45,9 +45,9 @@ def stack_actions(task: str) -> OpaqueFunction:
         stack = describe(StackOptions(**parse_arguments(words, ARGUMENTS)))  # type: ignore[arg-type]
         check_packages(stack)
         check_programs(stack)
-        problems = camera_problems(stack.options)
-        if problems:
-            raise StackError("\n  ".join(["not started:", *problems]))
+        found = problems(stack)
+        if found:
+            raise StackError("\n  ".join(["not started:", *found]))
         return actions_of(stack)
 
     return OpaqueFunction(function=start)

@@ -8,15 +8,18 @@ import random
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from twist_bringup.camera_roles import camera_problems
 from twist_bringup.stack import Stack
+from twist_policy.contract import ContractError, PolicyContract
 
 BYTES_PER_TRIAL = 80_000_000
 """Disk space one recorded trial may take: 15 s of 640x480 rgb8 at the recorder's 5 Hz."""
 BYTES_TO_SPARE = 200_000_000
+_DIFFERENCES_SHOWN = 5
 _DOMAINS = range(1, 101)
 """Domain ids whose ports lie below the ephemeral range on every platform; 0 is everybody's."""
 
@@ -66,7 +69,31 @@ def _checkpoint_problem(folder: Path, task: str) -> str:
         return f"{manifest} is damaged ({error!r}); fetch the checkpoint again, or {cure}"
     if found != task:
         return f"the checkpoint {folder} is for task {found}, not {task}; {cure}"
-    return ""
+    return _contract_problem(folder, data["contract"], task, cure)
+
+
+def _contract_problem(folder: Path, data: Any, task: str, cure: str) -> str:
+    """Whether the checkpoint was trained for the world that the task card describes."""
+    try:
+        from twist_sim.task_card import TaskCardError, load_task_card
+    except ImportError:
+        return ""  # already named by the task's check
+    try:
+        contract = PolicyContract.from_dict(data)
+        card = load_task_card(task).contract(contract.observes_ee_position)
+    except ContractError as error:
+        return f"{folder}: its contract is not valid ({error}); fetch it again, or {cure}"
+    except TaskCardError:
+        return ""  # already named by the task's check
+    found = contract.differences(card)
+    if not found:
+        return ""
+    shown = "; ".join(found[:_DIFFERENCES_SHOWN])
+    more = f"; and {len(found) - _DIFFERENCES_SHOWN} more" * (len(found) > _DIFFERENCES_SHOWN)
+    return (
+        f"the checkpoint {folder} was trained for another world than task card {task} describes "
+        f"(checkpoint != card): {shown}{more}; {cure}, or change the card back"
+    )
 
 
 def _output_problem(output: Path, recorded_trials: int, *, resume: bool) -> str:
