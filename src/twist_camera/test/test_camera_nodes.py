@@ -51,9 +51,10 @@ SETTINGS = Path(__file__).resolve().parents[2] / "twist_bringup" / "config" / "r
 class Graph:
     """Nodes of one test, spun in a thread of their own."""
 
-    def __init__(self) -> None:
-        rclpy.init()  # in the domain of the test
-        self.executor = SingleThreadedExecutor()
+    def __init__(self, context: rclpy.Context | None = None) -> None:
+        rclpy.init(context=context)  # in the domain of the test
+        self.context = context
+        self.executor = SingleThreadedExecutor(context=context)
         self.nodes: list[Node] = []
         self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
@@ -72,7 +73,7 @@ class Graph:
         self.thread.join(5.0)
         for node in self.nodes:
             node.destroy_node()
-        rclpy.try_shutdown()
+        rclpy.try_shutdown(context=self.context)
 
 
 @pytest.fixture
@@ -255,8 +256,8 @@ def test_our_camera_without_its_library_or_with_automatic_exposure_ends_with_the
 class Camera(Node):
     """Publishes one picture again and again."""
 
-    def __init__(self, picture: Any) -> None:
-        super().__init__("pictures")
+    def __init__(self, picture: Any, context: rclpy.Context) -> None:
+        super().__init__("pictures", context=context)
         self.picture = picture
         self._images = self.create_publisher(Image, "image_raw", qos_profile_sensor_data)
         self.create_timer(0.02, self._send)
@@ -278,23 +279,29 @@ def test_the_reference_service_answers_by_what_the_camera_sees(
     points = np.array([[160.0, 120.0]])
     path = tmp_path / "reference.png"
     make_reference([picture], points, datetime(2026, 1, 1)).save(path)
-    values = {"reference": str(path), "frames": 3, "timeout": 5.0}
+    values = {"reference": str(path), "frames": 3, "timeout": 3.0}
     graph.add(CameraReference(parameter_overrides=overrides(values)))
-    peer = graph.add(Node("peer"))
-    client = peer.create_client(Trigger, "camera_reference/check")
-    wait_for(client.service_is_ready)
+    # The service keeps its node busy: camera and caller are spun by another thread.
+    lab = Graph(rclpy.Context())
+    try:
+        peer = lab.add(Node("peer", context=lab.context))
+        client = peer.create_client(Trigger, "camera_reference/check")
+        wait_for(client.service_is_ready)
 
-    def check() -> Trigger.Response:
-        future = client.call_async(Trigger.Request())
-        wait_for(future.done)
-        return future.result()
+        def check() -> Trigger.Response:
+            future = client.call_async(Trigger.Request())
+            wait_for(future.done)
+            return future.result()
 
-    camera = graph.add(Camera(picture))
-    assert check().success
-    camera.picture = np.roll(picture, 6, axis=1)  # type: ignore[attr-defined]
-    answer = check()
-    assert not answer.success
-    assert "6.0 pixels (limit 3)" in answer.message
-    assert (tmp_path / "reference_check.png").is_file()
-    camera.picture = np.zeros_like(picture)  # type: ignore[attr-defined]
-    assert not check().success
+        assert "0 of 3 fresh pictures on /image_raw" in check().message
+        camera: Any = lab.add(Camera(picture, lab.context))
+        assert check().success
+        camera.picture = np.roll(picture, 6, axis=1)
+        answer = check()
+        assert not answer.success
+        assert "6.0 pixels (limit 3)" in answer.message
+        assert (tmp_path / "reference_check.png").is_file()
+        camera.picture = np.zeros_like(picture)
+        assert not check().success
+    finally:
+        lab.close()

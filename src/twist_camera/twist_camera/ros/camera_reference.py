@@ -16,11 +16,8 @@ from PIL import Image as PngFile
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.task import Future
-from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from twist_camera.charuco_board import Image as Picture
 from twist_camera.collecting import LabError
 from twist_camera.limits import LimitsError, load_limits
 from twist_camera.reference_view import (
@@ -29,7 +26,7 @@ from twist_camera.reference_view import (
     check_reference,
     load_reference,
 )
-from twist_camera.ros.frames import NEWEST, picture_of
+from twist_camera.ros.frames import take_frames
 
 
 class CameraReference(Node):
@@ -50,20 +47,17 @@ class CameraReference(Node):
         limits = self._value("limits", "", "file of limits; empty: limits.yaml of the package")
         self._limit = load_limits(Path(limits) if limits else None).reference
         load_reference(self._path)  # a missing one is said at the start
-        self._busy = False
+        self._topic = self.resolve_topic_name("image_raw")
         self.create_service(Trigger, "~/check", self._on_check)
 
     def _value(self, name: str, default: Any, description: str) -> Any:
         descriptor = ParameterDescriptor(description=description, read_only=True)
         return self.declare_parameter(name, default, descriptor).value
 
-    async def _on_check(self, _request: Any, response: Any) -> Any:
-        if self._busy:
-            response.message = "a check is under way already"
-            return response
-        self._busy = True
+    def _on_check(self, _request: Any, response: Any) -> Any:
         try:
-            frames = await self._frames()
+            # Received beside this node, which has nothing else to do meanwhile.
+            frames = take_frames(self._topic, self._count, self._timeout)
             result = check_reference(load_reference(self._path), frames, self._limit)
             response.success, response.message = result.good, result.message
             self._output.parent.mkdir(parents=True, exist_ok=True)
@@ -71,8 +65,6 @@ class CameraReference(Node):
             response.message += f"; both views: {self._output}"
         except (LabError, ReferenceViewError, OSError) as error:
             response.success, response.message = False, str(error)
-        finally:
-            self._busy = False
         log = self.get_logger()
         # Two places: rclpy refuses one call with changing severities.
         if response.success:
@@ -80,44 +72,6 @@ class CameraReference(Node):
         else:
             log.error(response.message)
         return response
-
-    async def _frames(self) -> list[Picture]:
-        """Live frames, taken after this call."""
-        since = self.get_clock().now().nanoseconds
-        pictures: list[Picture] = []
-        done: Future[None] = Future()
-
-        def on_image(message: Image) -> None:
-            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
-            if stamp < since or done.done():
-                return
-            try:
-                pictures.append(picture_of(message))
-            except LabError as error:
-                done.set_exception(error)
-                return
-            if len(pictures) >= self._count:
-                done.set_result(None)
-
-        def on_timeout() -> None:
-            if not done.done():
-                publishers = self.count_publishers(subscription.topic_name)
-                done.set_exception(
-                    LabError(
-                        f"{len(pictures)} of {self._count} fresh pictures on "
-                        f"{subscription.topic_name} within {self._timeout:g} s ({publishers} "
-                        "publishers); is the camera running?"
-                    )
-                )
-
-        subscription = self.create_subscription(Image, "image_raw", on_image, NEWEST)
-        timer = self.create_timer(self._timeout, on_timeout)
-        try:
-            await done
-        finally:
-            self.destroy_timer(timer)
-            self.destroy_subscription(subscription)
-        return pictures
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
