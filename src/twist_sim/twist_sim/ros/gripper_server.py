@@ -66,18 +66,34 @@ class GripperServer:
         self._next_states = 0.0
         self._states = node.create_publisher(JointState, f"{GRIPPER}/joint_states", 10)
         self._servers = [
-            self._serve(Move, "move", lambda g: GripperMotion.move(g.width, g.speed)),
-            self._serve(
+            ActionServer(
+                node,
+                Move,
+                f"{GRIPPER}/move",
+                **self._callbacks(Move, lambda g: GripperMotion.move(g.width, g.speed)),
+            ),
+            ActionServer(
+                node,
                 Grasp,
-                "grasp",
-                lambda g: GripperMotion.grasp(
-                    g.width, g.speed, g.force, g.epsilon.inner, g.epsilon.outer
+                f"{GRIPPER}/grasp",
+                **self._callbacks(
+                    Grasp,
+                    lambda g: GripperMotion.grasp(
+                        g.width, g.speed, g.force, g.epsilon.inner, g.epsilon.outer
+                    ),
                 ),
             ),
-            self._serve(Homing, "homing", lambda g: GripperMotion.homing()),
+            ActionServer(
+                node,
+                Homing,
+                f"{GRIPPER}/homing",
+                **self._callbacks(Homing, lambda g: GripperMotion.homing()),
+            ),
         ]
 
-    def _serve(self, kind: Any, name: str, motion: Callable[[Any], GripperMotion]) -> ActionServer:
+    def _callbacks(self, kind: Any, motion: Callable[[Any], GripperMotion]) -> dict[str, Any]:
+        """What an action server calls; `motion` makes a motion of a goal."""
+
         def accepted(handle: ServerGoalHandle) -> None:
             self.abort("another command came")
             try:
@@ -86,14 +102,12 @@ class GripperServer:
                 self._node.get_logger().warning(f"gripper: {error}")
                 _finish(handle, kind, Outcome(False, str(error)))
 
-        return ActionServer(
-            self._node,
-            kind,
-            f"{GRIPPER}/{name}",
-            lambda handle: kind.Result(),  # never called: goals are ended by `_finish`
-            handle_accepted_callback=accepted,
-            cancel_callback=lambda handle: CancelResponse.ACCEPT,
-        )
+        return {
+            # Never called: goals are ended by `_finish`.
+            "execute_callback": lambda handle: kind.Result(),
+            "handle_accepted_callback": accepted,
+            "cancel_callback": lambda handle: CancelResponse.ACCEPT,
+        }
 
     def abort(self, reason: str) -> None:
         """Ends the command under way, if there is one."""
