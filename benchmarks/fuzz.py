@@ -79,8 +79,14 @@ def main() -> int:
             for first in range(0, arguments.sequences, CHUNK)
         ]
         with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
-            for part in pool.imap_unordered(run_chunk, work):
+            for done, part in enumerate(pool.imap_unordered(run_chunk, work), 1):
                 add(total, part)
+                if done % 50 == 0:
+                    print(
+                        f"{total.sequences} sequences, {len(total.violations)} broken promises",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         print(
             f"{total.sequences} sequences of seed {arguments.seed} in "
             f"{time.monotonic() - started:.0f} s, {arguments.jobs} of {os.cpu_count()} cores, load "

@@ -105,6 +105,10 @@ class Judge:
         """A good frame, pose or status was delivered."""
         self.last[what] = Seen(at, tip)
 
+    def watch(self, what: str, limit: float) -> None:
+        """From now on motions need a good `what` not older than `limit`, seconds."""
+        self._silence = self._silence | {what: limit}
+
     def must_stop(self, because: str, at: float) -> None:
         """From now on no motion may be commanded until a person activates again."""
         if self.active and self.stop_at is None:

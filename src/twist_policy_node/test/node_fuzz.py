@@ -24,6 +24,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from offline_node import SUCCESS, Answer, OfflineNode, VirtualTime, offline
 from sensor_msgs.msg import Image, JointState
 
+from twist_msgs.msg import RobotState
 from twist_policy.contract import (
     CameraModel,
     GripperSpec,
@@ -94,6 +95,10 @@ POLICY_KINDS = (
 )  # fmt: skip
 SERVO_KINDS = ("obeys", "gone", "refuses", "late", "mute", "errs", "deaf")
 GRIPPER_KINDS = ("obeys", "refuses", "mute", "fails", "late", "errs", "cancels")
+ROBOT_KINDS = (
+    "good", "silent", "mode", "error", "force", "nan", "unreached", "zero_stamp", "old",
+    "any_stamp",
+)  # fmt: skip
 FINGER_KINDS = ("good", "silent", "nan", "one", "none")
 MACHINE_KINDS = ("held_up", "suspended", "ros_clock_jump", "ros_clock_set")
 PERSON_KINDS = (
@@ -164,6 +169,8 @@ class FuzzWorld:
         self.twins: list[str] = []
         self.servo = self.gripper = "obeys"
         self.fingers = "good"
+        self.robot: str | None = None
+        """What kind of state the arm tells of itself; None where nobody does."""
         self.blocked = False
         """Whether something stands in the arm's way."""
         self.paused = True
@@ -559,6 +566,38 @@ class FuzzWorld:
             message = JointState(position=position)
             self._call(self.node.deliver, "/franka_gripper/joint_states", message)
 
+    def robot_will(self, kind: str) -> None:
+        """What the arm says of itself from now on."""
+        self.counts[f"robot {kind}"] += 1
+        self.robot = kind
+
+    def _send_robot_state(self, kind: str) -> None:
+        if kind == "silent":
+            return
+        rng = self.rng
+        stamp, good = self._stamp(kind)
+        message = RobotState(mode=RobotState.MOVE, command_success_rate=1.0)
+        message.header.stamp = stamp
+        if kind == "mode":
+            message.mode = rng.choice((0, 1, 3, 4, 5, 6, 7, 255))
+        elif kind == "error":
+            message.errors = [rng.choice(("", "joint_reflex", "x" * 99))]
+        elif kind == "force":
+            message.contact_force = rng.choice((30.1, 1e9, math.inf))
+        elif kind == "nan":
+            message.contact_force = rng.choice((math.nan, 0.0))
+            message.command_success_rate = rng.choice((math.nan, math.inf))
+        elif kind == "unreached":
+            message.command_success_rate = rng.uniform(-1.0, 0.79)
+        if kind in ("mode", "error", "force", "nan"):
+            good = False
+            if self.running:
+                self.judge.must_stop(f"robot {kind}", self.time.now)
+        if good:
+            self.judge.good("robot", self.time.now)
+            self.judge.watch("robot", SILENCE_LIMIT + TICK_SLACK)
+        self._call(self.node.deliver, "/robot_state", message)
+
     def machine(self, kind: str) -> None:
         """The computer or its clock misbehaves."""
         self.counts[f"machine {kind}"] += 1
@@ -628,6 +667,8 @@ class FuzzWorld:
         self.tick(0.013)
         if self.contract.gripper is not None:
             self._send_fingers()
+        if self.robot is not None:
+            self._send_robot_state(self.robot)
         self.frame(frame)
         self.status(status)
         self.tick(FRAME_PERIOD - 0.013)
@@ -708,6 +749,7 @@ def _play(world: FuzzWorld, rng: random.Random) -> None:
         if rng.random() < 0.5:
             _event(world, rng)
     world.policy_will(rng.choice(("random", "random", "large", "ahead")))
+    world.robot = "good" if rng.random() < 0.5 else None
     world.blocked = rng.random() < 0.2
     world.counts["arm blocked"] += world.blocked
     world.person("activate")
@@ -723,6 +765,7 @@ def _play(world: FuzzWorld, rng: random.Random) -> None:
     if rng.random() < 0.3:
         world.person("rival_leaves")
         world.servo_will("obeys")
+        world.robot = world.robot and "good"
         world.policy_will("random")
         world.person("activate")
         for _ in range(rng.randint(3, 9)):
@@ -739,9 +782,11 @@ def _event(world: FuzzWorld, rng: random.Random) -> tuple[str, str, str]:
         pose = rng.choice(POSE_KINDS)
     elif dice < 0.58:
         status = rng.choice(STATUS_KINDS)
-    elif dice < 0.70:
+    elif dice < 0.62:
+        world.robot_will(rng.choice(ROBOT_KINDS))
+    elif dice < 0.72:
         world.policy_will(rng.choice(POLICY_KINDS))
-    elif dice < 0.72 and world.contract.gripper is not None:
+    elif dice < 0.74 and world.contract.gripper is not None:
         world.gripper_will(rng.choice(GRIPPER_KINDS))
         world.fingers_will(rng.choice(FINGER_KINDS))
     elif dice < 0.78:

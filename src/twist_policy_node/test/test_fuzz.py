@@ -24,6 +24,7 @@ from node_fuzz import (
     PERSON_KINDS,
     POLICY_KINDS,
     POSE_KINDS,
+    ROBOT_KINDS,
     SERVO_KINDS,
     STATUS_KINDS,
     FuzzWorld,
@@ -105,6 +106,10 @@ class Node(RuleBasedStateMachine):
     @rule(kind=st.sampled_from(SERVO_KINDS))
     def servo(self, kind: str) -> None:
         self._do(lambda world: world.servo_will(kind))
+
+    @rule(kind=st.sampled_from(ROBOT_KINDS))
+    def robot(self, kind: str) -> None:
+        self._do(lambda world: world.robot_will(kind))
 
     @rule(kind=st.sampled_from(GRIPPER_KINDS))
     def gripper(self, kind: str) -> None:
@@ -224,6 +229,10 @@ def _poses_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdogs.PoseWatchdog, "pose", pose)
 
 
+def _nobody_looks_at_the_arms_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Activation, "robot_state", lambda *_: None)
+
+
 def _twists_are_not_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     move = CommandShaper.move
 
@@ -248,6 +257,7 @@ def _twists_are_not_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
         (_truncated_frames_are_skipped, "after a stop"),
         (_decoding_raises_something_else, "the process dies: IndexError"),
         (_poses_may_jump, "after a stop"),
+        (_nobody_looks_at_the_arms_state, "robot"),
         (_twists_are_not_shortened, "a twist of"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
