@@ -34,6 +34,8 @@ from twist_evaluation.observer.colours import ColourError, fit_colours
 from twist_evaluation.observer.pictures import draw_observation
 from twist_evaluation.observer.table_camera import TableCamera
 from twist_evaluation.observer.table_observer import (
+    CALIBRATED,
+    NOT_CALIBRATED,
     Observation,
     ObserverRefusal,
     SceneSizes,
@@ -128,6 +130,7 @@ def judge_trials(arguments: argparse.Namespace) -> list[Case]:
         (card.workspace.lower[0], card.workspace.lower[1]),
         (card.workspace.upper[0], card.workspace.upper[1]),
     )
+    scale_error = NOT_CALIBRATED if arguments.calibration == "none" else CALIBRATED
     cases = []
     with SceneRenderer(card, sampler) as renderer:
         for trial in range(arguments.frames):
@@ -153,7 +156,7 @@ def judge_trials(arguments: argparse.Namespace) -> list[Case]:
                 colours = card_colours(card)
                 if arguments.colours == "click":
                     colours = fit_colours(before, *clicks(card, exact, start, rng))
-                seen = TableObserver(camera, sizes, colours).observe(frame)
+                seen = TableObserver(camera, sizes, colours, scale_error).observe(frame)
             except (ObserverRefusal, ColourError) as error:
                 refusal = str(error)
             distance = seen.distance if seen else math.nan

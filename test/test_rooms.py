@@ -156,8 +156,8 @@ def test_only_the_node_rooms_use_ros() -> None:
     assert not trespasses
 
 
-def test_the_evaluation_takes_nothing_but_task_cards_from_the_simulator() -> None:
-    allowed = ("twist_sim.task_card", "twist_sim.layout")
+def test_the_evaluation_takes_nothing_but_cards_and_camera_geometry_from_the_simulator() -> None:
+    allowed = ("twist_sim.task_card", "twist_sim.layout", "twist_sim.camera_geometry")
     trespasses = [
         f"{path.relative_to(SOURCE)} imports {module}"
         for path in files()

@@ -18,6 +18,8 @@ from rosbags.highlevel import AnyReader
 
 from twist_evaluation.bag_recovery import recover_bag
 from twist_evaluation.bag_writer import read_metadata
+from twist_evaluation.comparison import main as main_compare
+from twist_evaluation.report import make_report
 
 pytestmark = pytest.mark.realtime
 rclpy = pytest.importorskip("rclpy")
@@ -27,6 +29,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # n
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from twist_msgs.msg import GroundTruth, PolicyStep  # noqa: E402
 from twist_msgs.srv import ResetTrial  # noqa: E402
@@ -50,6 +54,13 @@ class FakeStand(LifecycleNode):
         self.stepping = False
         self.solved = False
         self.padding: list[str] = []
+        self.picture: Any = None
+        self.homed = 0
+        self.loaded: list[tuple[str, str]] = []
+        self.declare_parameter("checkpoint", "")
+        self.declare_parameter("checkpoint_label", "")
+        self.images = self.create_publisher(Image, "/camera/camera/color/image_raw", 5)
+        self.create_service(Trigger, "/robot_twin/home", self.home)
         self.steps = self.create_publisher(PolicyStep, "~/step", 10)
         self.truth = self.create_publisher(GroundTruth, "/robot_twin/ground_truth", 10)
         self.diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -57,6 +68,9 @@ class FakeStand(LifecycleNode):
         self.create_timer(0.02, self.tick)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        names = ("checkpoint", "checkpoint_label")
+        folder, label = (self.get_parameter(name).value for name in names)
+        self.loaded.append((str(Path(folder).resolve()), label))
         return TransitionCallbackReturn.SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -77,8 +91,17 @@ class FakeStand(LifecycleNode):
         response.message = self.refuse_reset
         return response
 
+    def home(self, request: Any, response: Any) -> Any:
+        assert not self.stepping
+        self.homed += 1
+        response.success = True
+        return response
+
     def tick(self) -> None:
         now = self.get_clock().now().to_msg()
+        if self.picture is not None:
+            self.picture.header.stamp = now
+            self.images.publish(self.picture)
         if self.trial >= 0:
             distance = self.distances[self.trial] if self.solved else 0.15
             truth = GroundTruth(distance=distance, success=distance < 0.05)
@@ -347,3 +370,119 @@ def test_killed_recorder_aborts_the_trial_stops_the_arm_and_its_bag_can_be_recov
     bag = sorted((tmp_path / "run").glob("trial_*"))[0]
     assert recover_bag(bag).topics["/twist_policy_node/step"] >= 10
     assert read_metadata(bag)["custom_data"]["outcome"] == "aborted"
+
+
+def _picture() -> Image:
+    """The twin's camera looking at a cube 3 cm beside the goal."""
+    from twist_sim.appearance import AppearanceSampler, nominal_appearance
+    from twist_sim.gl_backend import RenderError
+    from twist_sim.layout import Layout
+    from twist_sim.rendering import SceneRenderer
+    from twist_sim.scene import PandaScene
+    from twist_sim.task_card import load_task_card
+
+    card = load_task_card("block_push")
+    scene = PandaScene(card)
+    scene.reset(Layout((0.5, 0.03, 0.02), 0.4, (0.5, 0.0, 0.0)))
+    try:
+        with SceneRenderer(card, AppearanceSampler(card, "held_out", 0)) as renderer:
+            frame = renderer.render_frame(scene.get_state(), nominal_appearance())
+    except RenderError as error:
+        pytest.skip(str(error))
+    image = Image(height=480, width=640, encoding="rgb8", step=1920)
+    image.data.frombytes(frame.tobytes())
+    return image
+
+
+def test_camera_measures_and_the_operator_at_the_console_decides(
+    stand: FakeStand, tmp_path: Path
+) -> None:
+    stand.picture = _picture()
+    # Solved from the start, as the camera sees it: the camera looks before the trial as well.
+    code, text = _run(
+        tmp_path, record=False, trials=1, judge="camera", home_service="robot_twin/home"
+    )
+    assert code == 1
+    assert "the success rule holds already at the start" in text
+
+    console = subprocess.Popen(
+        [sys.executable, "-m", "twist_evaluation.operator_console"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert console.stdin is not None
+    assert console.stdout is not None
+
+    def answer() -> None:
+        """A wrong key, then what the camera did not say."""
+        for line in console.stdout:  # type: ignore[union-attr]
+            if line.startswith("  n  "):
+                console.stdin.write("yes\nf\n")  # type: ignore[union-attr]
+                console.stdin.flush()  # type: ignore[union-attr]
+
+    answering = threading.Thread(target=answer, daemon=True)
+    answering.start()
+    try:
+        code, text = _run(tmp_path, record=False, trials=1, judge="operator", resume=True)
+    finally:
+        console.stdin.close()
+        console.wait(30)
+    assert code == 0
+    assert "trial 1/1  FAILURE" in text
+    document = _results(tmp_path)
+    assert [r["judge"] for r in document["results"]] == ["operator"]
+    assert [r["outcome"] for r in document["superseded"]] == ["aborted"]
+    assert document["results"][0]["attempt"] == 2
+
+
+def test_trial_that_nobody_judges_is_recorded_as_that_with_what_the_camera_saw(
+    stand: FakeStand, tmp_path: Path
+) -> None:
+    # The ground truth says success; nobody is there to say so.
+    code, text = _run(tmp_path, record=False, trials=1, judge="operator", console_timeout=1.0)
+
+    assert code == 1
+    assert "NOT JUDGED" in text
+    assert "operator_console" in text
+    result = _results(tmp_path)["results"][0]
+    assert result["outcome"] == "not judged"
+    assert "no console to answer in for 1 s" in result["reason"]
+    assert _results(tmp_path)["summary"]["successes"] == 0
+
+
+def test_two_checkpoints_are_compared_blindly_over_two_seeds(
+    stand: FakeStand, recorder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
+    from twist_sim.task_card import load_task_card
+
+    contract = load_task_card("block_push").contract(observes_ee_position=False)
+    write_synthetic_checkpoint(tmp_path / "alpha", contract, behaviour="hold")
+    write_synthetic_checkpoint(tmp_path / "omega", contract, behaviour="forward")
+    code, text = _run(
+        tmp_path,
+        trials=2,
+        seeds="'3,4'",
+        checkpoint=str(tmp_path / "alpha"),
+        compare_with=str(tmp_path / "omega"),
+    )
+
+    assert code == 0
+    for part in ("alpha", "omega", contract.task + "@"):
+        assert part not in text.replace(str(tmp_path), "")
+    folders = [Path(folder).name for folder, _ in stand.loaded[-8:]]
+    assert sorted(folders) == ["alpha"] * 4 + ["omega"] * 4
+    assert all(set(folders[i : i + 2]) == {"alpha", "omega"} for i in range(0, 8, 2))
+    assert all(label.startswith("blind-comparison@") for _, label in stand.loaded[-8:])
+    bag = next((tmp_path / "run" / "seed3").glob("trial_001*"))
+    custom = read_metadata(bag)["custom_data"]
+    assert custom["checkpoint"].endswith("/run_001")
+    assert custom["layout_trial"] == "0"
+    assert main_compare([str(tmp_path / "run")]) == 0
+    report = make_report(tmp_path / "run", tmp_path / "page", video=False)
+    assert len(report.records) == 8
+    page = report.page.read_text()
+    assert "exact McNemar test  p = 1" in page
+    assert "alpha" in page

@@ -15,6 +15,8 @@ from twist_evaluation.observer.card_colours import card_colours
 from twist_evaluation.observer.colours import ColourError, Image, read_colours
 from twist_evaluation.observer.table_camera import CameraFileError, TableCamera, read_camera
 from twist_evaluation.observer.table_observer import (
+    CALIBRATED,
+    NOT_CALIBRATED,
     Observation,
     ObserverRefusal,
     SceneSizes,
@@ -160,7 +162,8 @@ def _observer(setup: EvaluationSetup, options: JudgingOptions) -> TableObserver:
         (card.workspace.lower[0], card.workspace.lower[1]),
         (card.workspace.upper[0], card.workspace.upper[1]),
     )
-    return TableObserver(camera, sizes, colours)
+    scale_error = CALIBRATED if options.camera_file else NOT_CALIBRATED
+    return TableObserver(camera, sizes, colours, scale_error)
 
 
 def _limit(setup: EvaluationSetup) -> float:

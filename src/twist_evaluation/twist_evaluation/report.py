@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twist_evaluation.bag_writer import BagError
+from twist_evaluation.report_evidence import read_evidence
 from twist_evaluation.report_page import render_page
 from twist_evaluation.trial_record import TrialRecord, UnreadableBag, read_trials
 from twist_evaluation.video import VideoError, write_video
@@ -52,8 +53,10 @@ def make_report(folder: Path, output: Path, *, video: bool = True) -> Report:
         BagError: the folder is missing, or holds no bag.
         OSError: `output` cannot be written.
     """
-    records, unreadable = read_trials(folder)
-    records.sort(key=lambda record: record.trial)
+    found, unreadable = read_trials(folder)
+    evidence = read_evidence(folder)
+    records = [record for record in found if not evidence.is_superseded(record.folder)]
+    records.sort(key=lambda record: (record.folder.parent.name, record.trial))
     output.mkdir(parents=True, exist_ok=True)
     movie, note = None, "not asked for"
     if video:
@@ -66,7 +69,7 @@ def make_report(folder: Path, output: Path, *, video: bool = True) -> Report:
     temporary = output / f".{PAGE_NAME}.tmp"
     try:
         temporary.write_text(
-            render_page(folder, records, unreadable, movie, note), encoding="utf-8"
+            render_page(folder, records, unreadable, movie, note, evidence), encoding="utf-8"
         )
         os.replace(temporary, page)
     finally:

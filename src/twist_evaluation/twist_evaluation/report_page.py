@@ -21,6 +21,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from twist_evaluation import charts
+from twist_evaluation.comparison import lines
+from twist_evaluation.report_evidence import Evidence
 from twist_evaluation.results import Outcome
 from twist_evaluation.trial_record import TrialRecord, UnreadableBag
 from twist_policy.statistics import bootstrap_interval, percentile, wilson_interval
@@ -29,6 +31,7 @@ _COLOURS = {
     Outcome.SUCCESS: "#16a34a",
     Outcome.FAILURE: "#dc2626",
     Outcome.ABORTED: "#d97706",
+    Outcome.NOT_JUDGED: "#7c3aed",
     None: "#64748b",
 }
 _LATENCY_TARGET = 60.0  # ms, stamp to command at p99
@@ -50,6 +53,7 @@ def render_page(
     unreadable: Sequence[UnreadableBag],
     video: Path | None,
     video_note: str,
+    evidence: Evidence | None = None,
 ) -> str:
     """Renders the page: one HTML text that needs nothing from anywhere.
 
@@ -61,7 +65,9 @@ def render_page(
         unreadable: bags that could not be read.
         video: MP4 of the trials, or None.
         video_note: why there is no video; empty when there is one.
+        evidence: what the evaluation's other files tell.
     """
+    evidence = Evidence() if evidence is None else evidence
     environment = Environment(
         loader=PackageLoader("twist_evaluation"), autoescape=True, undefined=StrictUndefined
     )
@@ -78,6 +84,9 @@ def render_page(
         successes=known.count(Outcome.SUCCESS),
         failures=known.count(Outcome.FAILURE),
         aborted=known.count(Outcome.ABORTED),
+        not_judged=known.count(Outcome.NOT_JUDGED),
+        evidence=evidence,
+        comparison=lines(evidence.comparison) if evidence.comparison is not None else [],
         trials=len(known),
         rate=rate,
         interval_bar=Markup(charts.interval_bar(rate.estimate, rate.low, rate.high)),
@@ -152,9 +161,23 @@ def _card(record: TrialRecord) -> dict[str, Any]:
         "dropped": dropped if dropped not in ("", "0") else "",
         "first": _jpeg(record.first_frame),
         "last": _jpeg(record.last_frame),
+        "judged": _jpeg(_judged_picture(record), 640),
+        "judge": record.custom_data.get("judge", ""),
         "map": Markup(charts.table_map(record.truth, record.belief, record.scene)),
         "spark": Markup(charts.sparkline(steps.surprise)),
     }
+
+
+def _judged_picture(record: TrialRecord) -> np.ndarray | None:
+    """What the judge measured, saved beside the bag; None where no picture was."""
+    name = Path(record.custom_data.get("picture", "")).name
+    if not name:
+        return None
+    try:
+        with Image.open(record.folder.parent / name) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except OSError:
+        return None
 
 
 def _charts(records: Sequence[TrialRecord]) -> dict[str, Markup]:

@@ -135,14 +135,16 @@ class UnreadableBag:
 
 
 def bag_folders(folder: Path) -> list[Path]:
-    """Every bag in `folder`, or `folder` itself when it is one; in the order of their names.
+    """Every bag in `folder` and in its seeds' folders, or `folder` itself when it is one.
 
     Raises:
         BagError: the folder is missing, or holds no bag.
     """
     if not folder.is_dir():
         raise BagError(f"{folder} is not a folder; give the output folder of an evaluation")
-    found = [path for path in (folder, *sorted(folder.iterdir())) if _is_bag(path)]
+    inside = sorted(folder.iterdir())
+    seeds = [path for place in folder.glob("seed*") if place.is_dir() for path in place.iterdir()]
+    found = [path for path in (folder, *inside, *sorted(seeds)) if _is_bag(path)]
     if not found:
         raise BagError(
             f"{folder} holds no bag (a folder with {METADATA_FILE} or an .mcap file); give the "

@@ -25,6 +25,7 @@ _BANNERS = {
     Outcome.SUCCESS: ("success", (22, 163, 74)),
     Outcome.FAILURE: ("failure", (220, 38, 38)),
     Outcome.ABORTED: ("aborted", (217, 119, 6)),
+    Outcome.NOT_JUDGED: ("not judged", (124, 58, 237)),
 }
 _BELIEF_COLOUR = (56, 189, 248)
 _GOAL_COLOUR = (250, 204, 21)

@@ -1,0 +1,261 @@
+"""Two policies compared: blind until the report, nothing dropped, the right statistics."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from twist_evaluation.blind_comparison import (
+    SEALED_FILE,
+    BlindPlan,
+    Candidate,
+    SealedComparison,
+    read_sealed,
+    write_sealed,
+)
+from twist_evaluation.campaign import comparable, parse_seeds, plan_campaign
+from twist_evaluation.comparison import compare_blind, compare_folders, lines, main
+from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, evaluation_setup
+from twist_evaluation.results import (
+    EvaluationIdentity,
+    Outcome,
+    ResultsError,
+    ResultsFolder,
+    TrialReport,
+    read_all_results,
+)
+
+S, F, A, N = Outcome.SUCCESS, Outcome.FAILURE, Outcome.ABORTED, Outcome.NOT_JUDGED
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
+    from twist_sim.task_card import load_task_card
+
+    contract = load_task_card("block_push").contract(observes_ee_position=False)
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_synthetic_checkpoint(folder / "policy_a", contract, behaviour="hold")
+    write_synthetic_checkpoint(folder / "policy_b", contract, behaviour="forward")
+    return folder / "policy_a", folder / "policy_b"
+
+
+@pytest.fixture
+def setup(checkpoints: tuple[Path, Path]) -> EvaluationSetup:
+    return evaluation_setup("block_push", checkpoints[0], 7)
+
+
+def finish(
+    folder: Path, sealed: SealedComparison, outcomes: dict[int, list[tuple[Outcome, Outcome]]]
+) -> None:
+    """Runs a comparison on paper; outcomes are (first, second checkpoint) per seed and trial."""
+    for seed, pairs in outcomes.items():
+        identity = EvaluationIdentity("block_push", seed, 2 * len(pairs), 7, sealed.seal)
+        inside = folder if len(outcomes) == 1 else folder / f"seed{seed}"
+        results = ResultsFolder(inside, identity, resume=True)
+        for number in range(2 * len(pairs)):
+            outcome = pairs[number // 2][sealed.candidate(seed, number)]
+            results.add(TrialReport(number, outcome, final_distance=0.03))
+
+
+def two(checkpoints: tuple[Path, Path]) -> tuple[Candidate, Candidate]:
+    one, other = (Candidate(str(path), f"block_push@{path.name}") for path in checkpoints)
+    return one, other
+
+
+def test_each_checkpoint_leads_half_of_the_trials_in_an_order_that_a_seed_repeats(
+    checkpoints: tuple[Path, Path],
+) -> None:
+    draw = SealedComparison.draw
+    sealed = draw(two(checkpoints), (1, 2), 20, 5)
+    for seed in (1, 2):
+        assert sum(sealed.orders[seed]) == 10
+        # Both checkpoints run on each layout.
+        for trial in range(20):
+            ran = {sealed.candidate(seed, 2 * trial), sealed.candidate(seed, 2 * trial + 1)}
+            assert ran == {0, 1}
+    assert draw(two(checkpoints), (1, 2), 20, 5).orders == sealed.orders
+    assert draw(two(checkpoints), (1, 2), 20, 6).orders != sealed.orders
+    assert draw(two(checkpoints), (1,), 64).orders != draw(two(checkpoints), (1,), 64).orders
+
+
+def test_nothing_that_is_seen_before_the_report_tells_which_checkpoint_ran(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    campaign = plan_campaign(tmp_path, setup, (1,), 4, resume=False, compare=checkpoints)
+    stage = campaign.stages[0]
+    labels = []
+    for number in range(8):
+        run = stage.plan.run(number)
+        assert run.layout_trial == number // 2
+        assert run.checkpoint is not None
+        assert run.checkpoint.resolve() in [path.resolve() for path in checkpoints]
+        labels += [run.checkpoint_label, run.checkpoint.name, stage.identity.checkpoint]
+    text = (tmp_path / SEALED_FILE).read_text() + " ".join(labels)
+    for path, candidate in zip(checkpoints, campaign.sealed.candidates, strict=True):  # type: ignore[union-attr]
+        assert path.name not in text
+        assert candidate.identity.partition("@")[2] not in text
+    assert stage.identity.trials == 8
+
+
+def test_the_report_opens_the_seal_and_notices_that_it_was_changed(
+    checkpoints: tuple[Path, Path], tmp_path: Path
+) -> None:
+    sealed = SealedComparison.draw(two(checkpoints), (1,), 3)
+    path = tmp_path / SEALED_FILE
+    write_sealed(sealed, path)
+    assert read_sealed(path) == sealed
+
+    other = SealedComparison.draw(two(checkpoints), (1,), 3)
+    document = json.loads(path.read_text())
+    swapped = SealedComparison((sealed.candidates[1], sealed.candidates[0]), sealed.orders, "")
+    write_sealed(swapped, tmp_path / "swapped.json")
+    document["sealed"] = json.loads((tmp_path / "swapped.json").read_text())["sealed"]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ResultsError, match="changed after it was sealed"):
+        read_sealed(path)
+    path.write_text("{}")
+    with pytest.raises(ResultsError, match="cannot be read"):
+        read_sealed(path)
+
+    # A mapping that was replaced as a whole does not fit the results.
+    finish(tmp_path, sealed, {1: [(S, F)] * 3})
+    write_sealed(other, path)
+    with pytest.raises(ResultsError, match="do not belong together"):
+        compare_blind(tmp_path)
+
+
+def test_the_seal_stays_closed_until_every_run_is_made(
+    checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealed = SealedComparison.draw(two(checkpoints), (1,), 3)
+    write_sealed(sealed, tmp_path / SEALED_FILE)
+    finish(tmp_path, sealed, {1: [(S, F)] * 2})
+    assert main([str(tmp_path)]) == 2
+    assert "stays sealed" in capsys.readouterr().err
+
+
+def test_pairs_are_counted_and_tested_and_discordant_ones_listed(
+    checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sealed = SealedComparison.draw(two(checkpoints), (1, 2), 6)
+    write_sealed(sealed, tmp_path / SEALED_FILE)
+    finish(
+        tmp_path,
+        sealed,
+        {1: [(S, S), (S, F), (S, F), (S, F), (F, S), (F, F)], 2: [(S, A)] * 4 + [(S, N), (A, F)]},
+    )
+    comparison = compare_blind(tmp_path)
+
+    assert comparison.table == (1, 7, 1, 2)
+    # scipy.stats.binomtest(1, 8).pvalue and binomtest(1, 4).pvalue
+    assert comparison.p_value == pytest.approx(0.0703125)
+    assert comparison.p_value_without_aborts == pytest.approx(0.625)
+    assert comparison.rates[0].estimate == pytest.approx(8 / 11)
+    assert comparison.difference.estimate == pytest.approx(6 / 11)
+    assert [(pair.seed, pair.trial) for pair in comparison.discordant] == [
+        *((1, trial) for trial in (1, 2, 3, 4)),
+        *((2, trial) for trial in (0, 1, 2, 3)),
+    ]
+    assert [(pair.seed, pair.trial) for pair in comparison.left_out] == [(2, 4)]
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert told == "\n".join(lines(comparison)) + "\n"
+    for part in ("policy_a", "p = 0.0703", "only A 7   only B 1", "seed 2 trial 5: A success"):
+        assert part in told
+
+
+def test_evaluations_made_one_after_the_other_are_paired_by_layout(tmp_path: Path) -> None:
+    folders = []
+    for name, outcomes in (("one", [S, S, F]), ("two", [S, F, F])):
+        folders.append(tmp_path / name)
+        identity = EvaluationIdentity("block_push", 4, 3, 150, f"block_push@{name}")
+        results = ResultsFolder(folders[-1], identity, resume=False)
+        for trial, outcome in enumerate(outcomes):
+            results.add(TrialReport(trial, outcome))
+    comparison = compare_folders((folders[0], folders[1]))
+    assert comparison.table == (1, 1, 0, 1)
+    assert comparison.names == ("block_push@one", "block_push@two")
+
+    ResultsFolder(
+        tmp_path / "longer", EvaluationIdentity("block_push", 4, 3, 75, "x"), resume=False
+    ).add(TrialReport(0, S))
+    with pytest.raises(ResultsError, match="episode_steps is 150 in"):
+        compare_folders((folders[0], tmp_path / "longer"))
+    with pytest.raises(ResultsError, match=r"holds no results\.json"):
+        compare_folders((folders[0], tmp_path))
+
+
+def test_attempts_that_are_run_again_stay_in_the_results(tmp_path: Path) -> None:
+    identity = EvaluationIdentity("block_push", 1, 2, 150, "x")
+    results = ResultsFolder(tmp_path, identity, resume=False)
+    results.add(TrialReport(0, A, "the camera froze"))
+    results.add(TrialReport(1, N, "not judged: no console"))
+    again = ResultsFolder(tmp_path, identity, resume=True)
+    assert again.open_trials() == [0, 1]
+    again.add(TrialReport(0, A, "the camera froze again"))
+    again.add(TrialReport(0, S))
+    again.add(TrialReport(1, F))
+
+    _, reports, superseded = read_all_results(tmp_path / "results.json")
+    assert [(r.trial, r.outcome, r.attempt) for r in reports] == [(0, S, 3), (1, F, 2)]
+    assert [r.reason for r in superseded] == [
+        "the camera froze",
+        "the camera froze again",
+        "not judged: no console",
+    ]
+    assert json.loads((tmp_path / "results.json").read_text())["summary"]["attempts_run_again"] == 3
+
+
+def test_what_cannot_be_compared_is_refused(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    first, second = checkpoints
+    with pytest.raises(SetupError, match="are the same checkpoint"):
+        comparable((first, first), setup)
+    with pytest.raises(SetupError, match="cannot be read"):
+        comparable((first, tmp_path), setup)
+    shorter = tmp_path / "shorter"
+    shorter.mkdir()
+    manifest = json.loads((second / "manifest.json").read_text())
+    manifest["contract"]["episode_steps"] = 3
+    (shorter / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(SetupError, match="their episode_steps differs"):
+        comparable((first, shorter), setup)
+
+
+def test_a_comparison_is_resumed_with_its_own_order_or_refused(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    first = plan_campaign(tmp_path, setup, (1, 2), 4, resume=False, compare=checkpoints)
+    assert [stage.results.folder.name for stage in first.stages] == ["seed1", "seed2"]
+    again = plan_campaign(tmp_path, setup, (1, 2), 4, resume=True, compare=checkpoints)
+    assert again.sealed == first.sealed
+    with pytest.raises(ResultsError, match="holds a comparison already"):
+        plan_campaign(tmp_path, setup, (1, 2), 4, resume=False, compare=checkpoints)
+    with pytest.raises(ResultsError, match="seals another comparison"):
+        plan_campaign(tmp_path, setup, (1, 2), 5, resume=True, compare=checkpoints)
+    with pytest.raises(ResultsError, match="seals another comparison"):
+        plan_campaign(tmp_path, setup, (1, 2), 4, resume=True, compare=checkpoints[::-1])
+
+
+def test_links_that_tell_nothing_are_removed_at_the_end(
+    checkpoints: tuple[Path, Path], tmp_path: Path
+) -> None:
+    plan = BlindPlan(SealedComparison.draw(two(checkpoints), (1,), 2), 1, tmp_path / ".blind")
+    for number in (0, 1, 1):
+        plan.run(number)
+    assert sorted(os.listdir(tmp_path / ".blind")) == ["run_000", "run_001"]
+    plan.clear()
+    assert not os.listdir(tmp_path / ".blind")
+
+
+def test_seeds_are_different_whole_numbers() -> None:
+    assert parse_seeds("", 3) == (3,)
+    assert parse_seeds("1,2, 5", 0) == (1, 2, 5)
+    for wrong in ("1,1", "a", "-1", "1,,2", "1.5"):
+        with pytest.raises(SetupError, match="seeds:=1,2,3"):
+            parse_seeds(wrong, 0)
