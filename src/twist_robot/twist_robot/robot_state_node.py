@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -100,7 +101,9 @@ class RobotStateNode(Node):
         self.create_timer(1.0 / values["rate"], self._on_timer)
         self._recovery_timer = self.create_timer(_RECOVERY_PERIOD, self._on_recovery_timer)
         self._recovery_timer.cancel()
-        self.create_service(RecoverRobot, "~/recover", self._on_recover)
+        # While its answer is awaited, the other callbacks have to run; a second request is refused.
+        group = ReentrantCallbackGroup()
+        self.create_service(RecoverRobot, "~/recover", self._on_recover, callback_group=group)
         self.get_logger().info(
             f"reads {driver.message} on {self.resolve_topic_name('driver_state')}, "
             f"recovers by: {values['recovery_steps'] or 'nothing'}"
