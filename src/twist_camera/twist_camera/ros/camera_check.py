@@ -41,6 +41,7 @@ from twist_camera.camera_settings import (
     in_order,
     read_settings,
 )
+from twist_camera.ros.node_parameters import ParameterRow, declare_parameters
 
 _PREFIXES = ("rgb_camera.", "enable_")
 _SETTLE = 0.3
@@ -49,6 +50,16 @@ _SETTLE = 0.3
 
 class DriverSilent(RuntimeError):
     """The driver does not answer; the message says what to do."""
+
+
+PARAMETERS = (
+    ParameterRow("driver", "/camera/camera", "full name of realsense2_camera's node"),
+    ParameterRow("settings_file", "", "wanted settings; empty: this node's own parameters"),
+    ParameterRow("apply", True, "set every setting once more before the first look"),
+    ParameterRow("timeout", 30.0, "s until the driver answers", (0.1, 600.0)),
+    ParameterRow("once", False, "look once and end, with 0 when all is as wanted"),
+    ParameterRow("period", 10.0, "s between two looks", (0.5, 3600.0)),
+)
 
 
 class CameraCheck(Node):
@@ -62,14 +73,14 @@ class CameraCheck(Node):
         super().__init__(
             "camera_check", automatically_declare_parameters_from_overrides=True, **options
         )
-        self._driver = str(self._value("driver", "/camera/camera")).rstrip("/")
-        self._apply = bool(self._value("apply", True))
-        self._timeout = float(self._value("timeout", 30.0))
-        self.once = bool(self._value("once", False))
+        values = declare_parameters(self, PARAMETERS)
+        self._driver = str(values["driver"]).rstrip("/")
+        self._apply, self._timeout = values["apply"], values["timeout"]
+        self.once: bool = values["once"]
         """Whether one check is all."""
-        self.period = float(self._value("period", 10.0))
+        self.period: float = values["period"]
         """Seconds between checks."""
-        path = str(self._value("settings_file", ""))
+        path = values["settings_file"]
         wanted = read_settings(Path(path)) if path else self._overrides()
         self._wanted = {n: v for n, v in wanted.items() if n.startswith(_PREFIXES)}
         check_wanted(self._wanted)
@@ -79,11 +90,6 @@ class CameraCheck(Node):
         self._metadata: str | None = None
         self._metadata_topic = ""
         self._listen_to_metadata()
-
-    def _value(self, name: str, default: Any) -> Any:
-        if not self.has_parameter(name):
-            self.declare_parameter(name, default)
-        return self.get_parameter(name).value
 
     def _overrides(self) -> dict[str, Value]:
         found: dict[str, Value] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import rclpy
 from PIL import Image as PngFile
-from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_srvs.srv import Trigger
@@ -27,6 +27,15 @@ from twist_camera.reference_view import (
     load_reference,
 )
 from twist_camera.ros.frames import take_frames
+from twist_camera.ros.node_parameters import ParameterRow, declare_parameters
+
+PARAMETERS = (
+    ParameterRow("reference", str(REFERENCE), "PNG of the stored view"),
+    ParameterRow("output", "", "PNG with both views; empty: reference_check.png beside the former"),
+    ParameterRow("frames", 10, "live frames that are averaged", (1, 1000)),
+    ParameterRow("timeout", 5.0, "s until they have come", (0.1, 600.0)),
+    ParameterRow("limits", "", "file of limits; empty: limits.yaml of twist_camera"),
+)
 
 
 class CameraReference(Node):
@@ -39,20 +48,15 @@ class CameraReference(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("camera_reference", **options)
-        self._path = Path(self._value("reference", str(REFERENCE), "PNG of the stored view"))
-        output = self._value("output", "", "PNG with both views; empty: beside the reference")
-        self._output = Path(output or self._path.parent / "reference_check.png")
-        self._count = int(self._value("frames", 10, "live frames that are averaged"))
-        self._timeout = float(self._value("timeout", 5.0, "s until they have come"))
-        limits = self._value("limits", "", "file of limits; empty: limits.yaml of the package")
-        self._limit = load_limits(Path(limits) if limits else None).reference
+        values = declare_parameters(self, PARAMETERS)
+        self._path = Path(values["reference"])
+        self._output = Path(values["output"] or self._path.parent / "reference_check.png")
+        self._count, self._timeout = values["frames"], values["timeout"]
+        limits = Path(values["limits"]) if values["limits"] else None
+        self._limit = load_limits(limits).reference
         load_reference(self._path)  # a missing one is said at the start
         self._topic = self.resolve_topic_name("image_raw")
         self.create_service(Trigger, "~/check", self._on_check)
-
-    def _value(self, name: str, default: Any, description: str) -> Any:
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        return self.declare_parameter(name, default, descriptor).value
 
     def _on_check(self, _request: Any, response: Any) -> Any:
         try:
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         node = CameraReference()
         rclpy.spin(node)
-    except (ReferenceViewError, LimitsError) as error:
+    except (ReferenceViewError, LimitsError, ParameterException) as error:
         print(f"camera_reference: {error}", file=sys.stderr, flush=True)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -18,7 +18,6 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
-from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
@@ -34,9 +33,28 @@ from twist_camera.realsense_device import (
     RealSenseError,
     StreamSettings,
 )
+from twist_camera.ros.node_parameters import ParameterRow, declare_parameters
 from twist_policy.camera_match import CameraIntrinsics
 
 OPTICAL_FRAME = "camera_color_optical_frame"
+
+
+_USUAL = CaptureRules()
+PARAMETERS = (
+    ParameterRow("rgb_camera.color_profile", "640x480x30", "width x height x frames per second"),
+    ParameterRow("rgb_camera.enable_auto_exposure", False, "must be false"),
+    ParameterRow("rgb_camera.exposure", 156, "0.1 ms", (1, 10000)),
+    ParameterRow("rgb_camera.gain", 64, "of the colour sensor", (0, 128)),
+    ParameterRow("rgb_camera.enable_auto_white_balance", False, "must be false"),
+    ParameterRow("rgb_camera.white_balance", 4600.0, "kelvin", (2800.0, 6500.0)),
+    ParameterRow("serial_no", "", "which camera; empty: the only one"),
+    ParameterRow("silence_limit", _USUAL.silence, "s without a frame: started again", (0.05, 60.0)),
+    ParameterRow(
+        "frozen_frame_limit", _USUAL.frozen, "identical frames in a row: started again", (2, 1000)
+    ),
+    ParameterRow("restarts", _USUAL.restarts, "in a row, before the process ends", (0, 1000)),
+    ParameterRow("restart_delay", _USUAL.restart_delay, "s before each", (0.0, 600.0)),
+)
 
 
 class PyrealsenseCamera(Node):
@@ -49,27 +67,25 @@ class PyrealsenseCamera(Node):
 
     def __init__(self, library: Any | None = None, **options: Any) -> None:
         super().__init__("camera", **options)
-        usual = CaptureRules()
-        width, height, rate = parse_profile(
-            self._value(names.PROFILE, "640x480x30", "width x height x frames per second")
-        )
+        values = declare_parameters(self, PARAMETERS)
+        width, height, rate = parse_profile(values[names.PROFILE])
         for name in (names.AUTO_EXPOSURE, names.AUTO_WHITE_BALANCE):
-            if self._value(name, False, "must be false: the picture has to be fixed"):
+            if values[name]:
                 raise SettingsError(f"{name} must be false: this camera has fixed settings only")
         settings = StreamSettings(
-            exposure=float(self._value(names.EXPOSURE, 156, "0.1 ms")),
-            gain=float(self._value(names.GAIN, 64, "of the sensor")),
-            white_balance=float(self._value(names.WHITE_BALANCE, 4600.0, "kelvin")),
+            exposure=float(values[names.EXPOSURE]),
+            gain=float(values[names.GAIN]),
+            white_balance=values[names.WHITE_BALANCE],
             width=width,
             height=height,
             rate=rate,
-            serial=str(self._value("serial_no", "", "which camera; empty: the only one")),
+            serial=values["serial_no"],
         )
         rules = CaptureRules(
-            silence=float(self._value("silence_limit", usual.silence, "s without a frame")),
-            frozen=int(self._value("frozen_frame_limit", usual.frozen, "identical frames")),
-            restarts=int(self._value("restarts", usual.restarts, "in a row, before giving up")),
-            restart_delay=float(self._value("restart_delay", usual.restart_delay, "s")),
+            silence=values["silence_limit"],
+            frozen=values["frozen_frame_limit"],
+            restarts=values["restarts"],
+            restart_delay=values["restart_delay"],
         )
         self._images = self.create_publisher(Image, "~/color/image_raw", qos_profile_sensor_data)
         self._infos = self.create_publisher(
@@ -85,10 +101,6 @@ class PyrealsenseCamera(Node):
             ros_time=lambda: self.get_clock().now().nanoseconds,
         )
         """Reads the camera; run it in a thread."""
-
-    def _value(self, name: str, default: Any, description: str) -> Any:
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        return self.declare_parameter(name, default, descriptor).value
 
     def _on_open(self, intrinsics: CameraIntrinsics) -> None:
         self._info = info_message(intrinsics)
