@@ -12,7 +12,7 @@ from ros_graph import BEST_EFFORT
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from twist_msgs.msg import GroundTruth
+from twist_msgs.msg import GroundTruth, RobotState
 from twist_msgs.srv import ResetTrial
 from twist_sim.layout import draw_layout
 from twist_sim.ros.node_parameters import ParameterError
@@ -40,6 +40,7 @@ class Stand:
         self.infos = graph.listen(CameraInfo, "/camera/camera/color/camera_info")
         self.joints = graph.listen(JointState, "/joint_states")
         self.poses = graph.listen(PoseStamped, "/ee_pose", BEST_EFFORT)
+        self.states = graph.listen(RobotState, "/robot_state", BEST_EFFORT)
         self.truths = graph.listen(GroundTruth, "/robot_twin/ground_truth")
         self.commands = graph.peer.create_publisher(JointTrajectory, TRAJECTORIES, 10)
         graph.start(RobotTwin, **({"appearance": "nominal"} | parameters))
@@ -93,6 +94,10 @@ def test_joint_states_and_tip_pose_describe_the_home_posture(stand):
     p = pose.pose.position
     home = np.add(CARD.home.tool_position, (0.0, 0.0, CARD.tool.offset[2]))
     np.testing.assert_allclose([p.x, p.y, p.z], home, atol=2e-3)
+    state = stand.next(stand.states)
+    assert (state.mode, list(state.errors), state.command_success_rate) == (2, [], 1.0)
+    assert state.contact_force == 0.0
+    assert state.o_t_f.position.z == pytest.approx(p.z, abs=1e-3)
 
 
 def test_a_reset_sets_up_the_trial_that_seed_and_number_name(stand):

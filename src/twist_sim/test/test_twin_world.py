@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from twist_sim.kinematics import DifferentialIk
 from twist_sim.layout import draw_dynamics, draw_layout
 from twist_sim.ros.panda_arm import VELOCITY_LIMITS, PandaArm
 from twist_sim.ros.twin_world import TwinWorld
@@ -49,6 +50,26 @@ def test_a_jump_in_the_command_is_followed_no_faster_than_the_joints_may_turn(wo
         world.advance(1)
         assert (np.abs(world.joint_velocities) <= np.array(VELOCITY_LIMITS) * 1.05).all()
     assert world.joint_positions[0] - home[0] < VELOCITY_LIMITS[0] * 0.5
+
+
+def test_the_arm_feels_what_it_pushes_against_and_nothing_in_the_air(card, world):
+    ik = DifferentialIk.from_card(card)
+    cube = np.array(world.truth().object_position)
+    assert np.linalg.norm(world.contact_force) == 0.0
+    joints = world.joint_positions
+    along, up = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
+    behind = cube - 0.07 * along
+    for tip in (behind + 0.1 * up, behind, cube + 0.05 * along):
+        joints = ik.solve_exactly(joints, tip, card.home.tool_orientation)
+        world.go_to(joints)
+        forces = []
+        for _ in range(60):
+            world.advance(5)
+            forces.append(world.contact_force)
+    assert world.truth().object_position[0] > cube[0] + 0.03, "the cube was pushed along x"
+    push = max(forces, key=np.linalg.norm)
+    assert push[0] < -0.3, "and pushed back"
+    assert abs(push[1]) < 0.5 * abs(push[0])
 
 
 def test_holding_stops_the_arm_on_its_way(world):

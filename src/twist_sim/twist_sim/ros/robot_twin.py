@@ -21,7 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from twist_msgs.msg import GroundTruth
+from twist_msgs.msg import GroundTruth, RobotState
 from twist_msgs.srv import ResetTrial
 from twist_sim.appearance import (
     Appearance,
@@ -126,6 +126,7 @@ class RobotTwin(Node):
     def _create_publishers(self) -> None:
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._ee_poses = self.create_publisher(PoseStamped, "ee_pose", 10)
+        self._states = self.create_publisher(RobotState, "robot_state", 10)
         self._images = self.create_publisher(Image, "camera/camera/color/image_raw", 2)
         self._infos = self.create_publisher(CameraInfo, "camera/camera/color/camera_info", 2)
         self._truths = self.create_publisher(GroundTruth, "~/ground_truth", 10)
@@ -199,6 +200,18 @@ class RobotTwin(Node):
         p.x, p.y, p.z = position.tolist()
         q.w, q.x, q.y, q.z = quaternion.tolist()
         self._ee_poses.publish(pose)
+        self._publish_state(pose)
+
+    def _publish_state(self, flange: PoseStamped) -> None:
+        """As the lab's robot_state node does; this arm is always in the mode that moves."""
+        state = RobotState(header=flange.header, robot="sim", mode=RobotState.MOVE)
+        state.o_t_ee = state.o_t_f = flange.pose  # no end effector is set
+        contact = self._world.contact_force
+        force = state.external_wrench.force
+        force.x, force.y, force.z = contact.tolist()
+        state.contact_force = float(np.linalg.norm(contact))
+        state.command_success_rate = 1.0
+        self._states.publish(state)
 
     def _on_camera_timer(self) -> None:
         try:
