@@ -447,7 +447,7 @@ class FuzzWorld:
         if kind == "creep":
             self.tip = self.tip + np.array([rng.uniform(-0.01, 0.01) for _ in range(3)])
         elif kind == "push":
-            self.tip = self.tip + rng.choice((-1, 1)) * np.array([0.0, 0.045, 0.0])
+            self.tip = self.tip + np.array([0.0, 0.045, 0.0])
         turn = np.array(DOWN)
         if kind == "tilt":
             angle = self.values["tool_tilt_limit"] + rng.uniform(0.01, 1.0)

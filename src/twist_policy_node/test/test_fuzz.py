@@ -269,3 +269,79 @@ def test_the_fuzz_finds_a_node_that_is_weakened(
     violations = tally(8 * SEQUENCES, until_broken=True).violations
     assert violations
     assert found in violations[0][1]
+
+
+# One kind of trouble at a time, through the whole node. -------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "codes"),
+    [
+        ("frame", "silent", "camera_silent"),
+        ("frame", "frozen", "camera_frozen"),
+        ("frame", "repeated", "camera_frozen camera_stale"),
+        ("frame", "black", "camera_blank"),
+        ("frame", "plain", "camera_blank"),
+        ("frame", "encoding", "camera_format"),
+        ("frame", "size", "camera_format"),
+        ("frame", "empty", "camera_format"),
+        ("frame", "truncated", "camera_format"),
+        ("frame", "step", "camera_format"),
+        ("frame", "zero_stamp", "camera_format"),
+        ("frame", "frame_id", "camera_format"),
+        ("frame", "future", "camera_clock"),
+        ("frame", "old", "camera_stale"),
+        ("frame", "any_stamp", "camera_stale camera_clock"),
+        ("pose", "silent", "pose_silent"),
+        ("pose", "nan", "pose_invalid"),
+        ("pose", "huge", "pose_jump"),
+        ("pose", "jump", "pose_jump"),
+        ("pose", "push", "gate pose_jump"),
+        ("pose", "no_turn", "pose_invalid"),
+        ("pose", "tilt", "tool_tilt"),
+        ("pose", "frame_id", "pose_invalid"),
+        ("pose", "zero_stamp", "pose_invalid"),
+        ("pose", "future", "pose_clock"),
+        ("pose", "old", "pose_silent"),
+        ("status", "silent", "servo_lost"),
+        ("status", "halt", "servo_halt"),
+        ("robot", "silent", "robot_silent"),
+        ("robot", "mode", "robot_mode"),
+        ("robot", "error", "robot_error"),
+        ("robot", "force", "contact_force"),
+        ("robot", "nan", "contact_force robot_invalid"),
+        ("policy", "nan", "gate"),
+        ("policy", "raises", "policy_invalid"),
+        ("policy", "shape", "policy_invalid gate"),
+        ("machine", "suspended", "camera_silent camera_stale pose_silent servo_lost"),
+        ("person", "rival", "other_commander"),
+    ],
+)
+def test_each_trouble_alone_stops_the_whole_node_and_says_its_code(
+    part: str, kind: str, codes: str
+) -> None:
+    world = FuzzWorld(random.Random(0), {"checkpoint": "models/block_push"})
+    kinds = dict.fromkeys(("frame", "pose", "status"), "good")
+    try:
+        world.policy_will("random")
+        world.robot_will("good")
+        world.person("activate")
+        for _ in range(8):
+            world.beat(**kinds)
+        assert world.running
+        if part in kinds:
+            kinds[part] = kind
+        else:
+            act = {"robot": world.robot_will, "policy": world.policy_will}.get(part)
+            (act or getattr(world, part))(kind)
+        for _ in range(20):
+            world.beat(**kinds)
+        stopped = world.judge.commands
+        assert not world.running
+        for _ in range(5):  # good again, but nobody activates
+            world.beat("good", "good", "good")
+        assert world.judge.commands == stopped
+        assert set(world.faults) <= set(codes.split())
+        assert world.faults
+    finally:
+        world.close()
