@@ -71,6 +71,13 @@ class Comparison:
     pairs: tuple[Pair, ...]
     again: int
 
+    def letter(self, seed: int, number: int) -> str:
+        """``A`` or ``B``: which policy run `number` of a seed had; empty when that is not known."""
+        for pair in self.pairs:
+            if (pair.seed, pair.trial) == (seed, number // 2) and pair.first_ran_first is not None:
+                return "A" if pair.first_ran_first == (number % 2 == 0) else "B"
+        return ""
+
     @property
     def used(self) -> tuple[Pair, ...]:
         """The pairs that are compared."""
@@ -220,7 +227,7 @@ def lines(comparison: Comparison) -> list[str]:
             for pair in comparison.left_out
         ]
     if comparison.again:
-        told.append(f"{comparison.again} attempts were run again; results.json keeps them")
+        told.append(f"attempts run again: {comparison.again}; results.json keeps them")
     return told
 
 

@@ -67,7 +67,7 @@ def closing(
         )
     again = sum(report.attempt - 1 for report in reports)
     if again:
-        lines.append(f"{again} earlier attempts were run again; results.json keeps them")
+        lines.append(f"earlier attempts that were run again: {again}; results.json keeps them")
     if counts.run < counts.planned or reason:
         lines.append(
             f"ended early after {counts.run} of {counts.planned} trials: {reason or 'see above'}"

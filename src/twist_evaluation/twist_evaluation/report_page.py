@@ -79,7 +79,7 @@ def render_page(
         title=(first.get("task") or "evaluation").replace("_", " "),
         folder=folder,
         seeds=", ".join(_distinct(records, "seed")) or "unknown",
-        checkpoints=", ".join(_distinct(records, "checkpoint")) or "not told",
+        checkpoints=_checkpoints(records, evidence),
         recorded=_moment(min((r.start for r in records), default=math.nan)),
         successes=known.count(Outcome.SUCCESS),
         failures=known.count(Outcome.FAILURE),
@@ -91,7 +91,7 @@ def render_page(
         rate=rate,
         interval_bar=Markup(charts.interval_bar(rate.estimate, rate.low, rate.high)),
         tiles=_tiles(records),
-        cards=[_card(record) for record in records],
+        cards=[_card(record, evidence) for record in records],
         unreadable=unreadable,
         video=_video_source(video),
         video_name=video.name if video else "",
@@ -141,11 +141,28 @@ def _tiles(records: Sequence[TrialRecord]) -> list[Tile]:
     ]
 
 
-def _card(record: TrialRecord) -> dict[str, Any]:
+def _checkpoints(records: Sequence[TrialRecord], evidence: Evidence) -> str:
+    if evidence.comparison is not None:
+        return " and ".join(name.partition(" ")[0] for name in evidence.comparison.names)
+    told = [name.partition("/")[0] for name in _distinct(records, "checkpoint")]
+    return ", ".join(dict.fromkeys(told)) or "not told"
+
+
+def _policy(record: TrialRecord, evidence: Evidence) -> str:
+    """``A`` or ``B`` of a comparison that was opened; empty otherwise."""
+    if evidence.comparison is None:
+        return ""
+    try:
+        return evidence.comparison.letter(int(record.custom_data["seed"]), record.trial)
+    except (KeyError, ValueError):
+        return ""
+
+
+def _card(record: TrialRecord, evidence: Evidence) -> dict[str, Any]:
     steps = record.steps
     dropped = record.custom_data.get("dropped", "")
     return {
-        "number": record.trial + 1,
+        "number": f"{record.trial + 1} {_policy(record, evidence)}".strip(),
         "name": record.folder.name,
         "outcome": str(record.outcome) if record.outcome else "unknown",
         "reason": record.reason,
