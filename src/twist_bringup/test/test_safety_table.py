@@ -27,3 +27,19 @@ def test_every_failure_names_tests_that_exist(row: str) -> None:
     for path, name in references:
         source = (WORKSPACE / "src" / path).read_text(encoding="utf-8")
         assert re.search(rf"^def {name}\(", source, re.MULTILINE), f"{path} has no {name}"
+
+
+def test_every_code_of_a_stop_is_explained() -> None:
+    package = WORKSPACE / "src" / "twist_policy_node"
+    explained = (package / "README.md").read_text(encoding="utf-8")
+    codes = {
+        code
+        for path in (package / "twist_policy_node").glob("*.py")
+        for code in re.findall(r'Fault\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(codes) > 20
+    assert not {code for code in codes if f"`{code}`" not in explained and code not in START}
+
+
+START = {"configure", "activate"}
+"""Refusals of a transition, which say everything themselves."""
