@@ -15,6 +15,9 @@ ROWS = [
     if line.startswith("| ") and not line.startswith(("| failure", "|---"))
 ]
 
+START = {"configure", "activate"}
+"""Refusals of a transition, which say everything themselves."""
+
 
 def test_the_table_has_rows() -> None:
     assert len(ROWS) > 30
@@ -39,7 +42,3 @@ def test_every_code_of_a_stop_is_explained() -> None:
     }
     assert len(codes) > 20
     assert not {code for code in codes if f"`{code}`" not in explained and code not in START}
-
-
-START = {"configure", "activate"}
-"""Refusals of a transition, which say everything themselves."""
