@@ -62,6 +62,7 @@ PATIENT_LIMITS = """
     frame_age_limit: 1.0
     frame_interval_limit: 1.0
     pose_age_limit: 1.0
+    robot_state_age_limit: 1.0
     inference_overrun_limit: 100
     servo_silence_limit: 1.0
     servo_halt_limit: 3.0
