@@ -358,6 +358,7 @@ def _robot_state(profile: RobotProfile, driver: DriverProfile) -> Process:
             ("driver", driver.kind),
             ("base_frame", profile.base_frame),
             ("controllers", profile.trajectory_controller),
+            ("servo_controller", profile.trajectory_controller),
             *steps,
         ),
         remappings=(("driver_state", driver.state), *_robot_topics(profile)),

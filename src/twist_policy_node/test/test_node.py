@@ -189,7 +189,7 @@ def test_an_arm_that_reports_trouble_is_not_moved_and_stops_while_it_moves(stand
     from twist_msgs.msg import RobotState
 
     stand.cell.arm = RobotState(mode=RobotState.GUIDING, command_success_rate=1.0)
-    limits = LIMITS | {"robot_state_age_limit": 0.3, "activation_timeout": 1.0}
+    limits = {"robot_state_age_limit": 0.9, "activation_timeout": 3.0}
     stand.configured("forward", robot_state_required=True, **limits)
     assert stand.activate()
     stand.wait_for_stop("not_ready")

@@ -26,6 +26,7 @@ from twist_robot.motion.surroundings import ArmSurroundings
 from twist_robot.recovery import Health, HealthCheck, Recovery, RecoveryStep, objection
 from twist_robot.recovery_calls import RecoveryCalls, RecoveryPlan, interface
 from twist_robot.state_messages import flange_message, state_message
+from twist_robot.trajectory_setting import TrajectorySetting
 from twist_sim.ros.node_parameters import NodeParameter, ParameterError, declare_parameters
 from twist_sim.ros.node_process import run_node
 
@@ -59,6 +60,11 @@ PARAMETERS = (
         "controllers",
         "joint_trajectory_controller",
         "Controllers that are active after a recovery, separated by spaces.",
+    ),
+    NodeParameter(
+        "servo_controller",
+        "",
+        "Trajectory controller that is told to accept Servo's output; empty: none.",
     ),
     NodeParameter("controller_manager", "/controller_manager", "Name of the controller manager."),
     NodeParameter("step_timeout", 10.0, "Seconds a step of a recovery may take.", (0.5, 120.0)),
@@ -94,6 +100,8 @@ class RobotStateNode(Node):
         if plan.steps:
             surroundings = ArmSurroundings(self, values["policy_node"])
             self._calls = RecoveryCalls(self, plan, surroundings, values["step_timeout"])
+        if values["servo_controller"]:
+            TrajectorySetting(self, values["servo_controller"])
         self._states = self.create_publisher(RobotState, "robot_state", 10)
         self._poses = self.create_publisher(PoseStamped, "ee_pose", 10)
         newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -165,8 +173,10 @@ class RobotStateNode(Node):
         response.steps = recovery.lines
         response.success = not recovery.error
         response.message = recovery.error or f"recovered: {self._words()}"
-        log = self.get_logger().info if response.success else self.get_logger().error
-        log(response.message)
+        if response.success:
+            self.get_logger().info(response.message)
+        else:
+            self.get_logger().error(response.message)
         return response
 
     def _refusal(self) -> str:
