@@ -12,6 +12,7 @@ from twist_training.configuration import ConfigurationError, with_arguments
 from twist_training.session import RunError
 from twist_training.storage.result_table import ResultTable
 from twist_training.sweep.executors import executor_named
+from twist_training.sweep.job import is_done
 from twist_training.sweep.plan import (
     SHIPPED,
     DataRun,
@@ -23,7 +24,7 @@ from twist_training.sweep.plan import (
 )
 from twist_training.sweep.report import results_of, write_report
 
-KEY = ("task", "variant", "seed")
+KEY = ("task", "variant", "seed", "student")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def main(arguments: list[str]) -> None:
     with ResultTable(out / "results.jsonl", about=_about(sweep, settings.data), key=KEY) as table:
         waiting = [run for run in students if any(row not in table for row in _keys(run))]
         needed = {run.data for run in waiting}
-        total = len(waiting) + len(needed & {run.folder for run in makers})
+        unmade = [run for run in makers if run.folder in needed and not is_done(run.folder)]
+        total = len(unmade) + len(waiting)
         with tqdm(total=total, desc="sweep", unit="run") as bar:
 
             def execute_all(runs: list[Any]) -> None:
@@ -82,9 +84,11 @@ def main(arguments: list[str]) -> None:
 
                 execute([to_plain(run) for run in runs], settings.workers, report)
 
-            execute_all([run for run in makers if run.folder in needed])
+            execute_all(unmade)
             execute_all(_ready(waiting, makers, failures))
-        results = results_of(table.rows, list(sweep.variants))
+        wanted = {table.key_of(row) for run in students for row in _keys(run)}
+        rows = [row for row in table.rows if table.key_of(row) in wanted]
+    results = results_of(rows, list(sweep.variants))
     if results:
         for path in write_report(out, results, f"{', '.join(sweep.tasks)}, preset {sweep.preset}"):
             print(path)
@@ -105,7 +109,12 @@ def _ready(
 
 
 def _keys(run: StudentRun) -> list[dict[str, Any]]:
-    return [{"task": run.task, "variant": variant, "seed": run.seed} for variant in run.variants]
+    # With the folder's name, which follows the settings: a variant that was given other settings
+    # since is another row.
+    return [
+        {"task": run.task, "variant": variant, "seed": run.seed, "student": run.folder.name}
+        for variant in run.variants
+    ]
 
 
 def _about(sweep: Sweep, data: str) -> dict[str, Any]:

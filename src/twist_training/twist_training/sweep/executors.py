@@ -102,8 +102,8 @@ def run_on_ray(jobs: Sequence[Plain], workers: int, report: Report) -> None:
 
     if not ray.is_initialized():
         # A cluster has its own number of CPUs; a local one is made with ours.
-        own = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers}
-        ray.init(log_to_driver=False, include_dashboard=False, **own)
+        local = {"num_cpus": workers, "include_dashboard": False}
+        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else local))
     task = ray.remote(run_job)
     pending = {task.options(num_cpus=1).remote(job): number for number, job in enumerate(jobs)}
     try:

@@ -15,6 +15,11 @@ from twist_training.shared_data import take_data_from
 RESULT = "result.json"
 
 
+def is_done(folder: Path) -> bool:
+    """Whether the job of a run folder has come to its end."""
+    return (folder / RESULT).exists()
+
+
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Runs a job of `plan.to_plain`, or what is left of it, and returns its result.
 
@@ -26,7 +31,7 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
 
     config, folder = from_dict(job["config"]), Path(job["folder"])
     result = folder / RESULT
-    if result.exists():
+    if is_done(folder):
         done: dict[str, Any] = json.loads(result.read_text())
         return done
     found: dict[str, Any] = {}

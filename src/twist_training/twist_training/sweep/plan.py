@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -21,6 +22,9 @@ from twist_training.configuration import (
 
 SHIPPED = Path(__file__).parent / "ablations.yaml"
 
+_VARIED = ("student", "distillation")
+"""Settings that variants may differ in; all others are those of the sweep."""
+
 _KEYS = {"tasks": list, "seeds": list, "preset": str, "settings": list, "variants": dict}
 
 
@@ -33,8 +37,8 @@ class Sweep:
         seeds: one independently trained teacher each.
         preset: see `configuration.PRESETS`.
         settings: ``name=value``, of every run.
-        variants: name to further ``name=value``; they must leave teacher, collection and textures
-            alone, since all variants of a task and seed share these.
+        variants: name to further ``name=value`` of student and distillation; all else is shared by
+            the variants of a task and seed.
     """
 
     tasks: tuple[str, ...]
@@ -148,8 +152,12 @@ def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list
     by_config: dict[TrainingConfig, list[str]] = {}
     for name, settings in sweep.variants.items():
         config = with_arguments(base, list(settings))
-        shared = ("task", "seed", "textures", "teacher", "collection")
-        changed = [part for part in shared if getattr(config, part) != getattr(base, part)]
+        changed = [
+            field.name
+            for field in dataclasses.fields(base)
+            if field.name not in _VARIED
+            and getattr(config, field.name) != getattr(base, field.name)
+        ]
         if changed:
             raise ConfigurationError(
                 f"variant {name!r} changes {', '.join(changed)}, which all variants of a seed "
@@ -172,7 +180,7 @@ def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list
 def _digest(config: TrainingConfig) -> str:
     """Names a student's folder by what distinguishes it, however the variants are called."""
     settings = config.to_dict()
-    parts = {name: settings[name] for name in ("student", "distillation")}
+    parts = {name: settings[name] for name in _VARIED}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 

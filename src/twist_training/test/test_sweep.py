@@ -1,0 +1,257 @@
+"""Sweeps: what is trained, what is shared, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from twist_training.cli import main
+from twist_training.configuration import ConfigurationError
+from twist_training.sweep import command
+from twist_training.sweep.executors import executor_named, run_locally
+from twist_training.sweep.job import RESULT, run_job
+from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep
+from twist_training.sweep.report import markdown, results_of
+
+TINY = [
+    "threads=1",
+    "teacher.environment_steps=300",
+    "teacher.scripted_episodes=4",
+    "teacher.random_episodes=2",
+    "teacher.pretrain_steps=4",
+    "teacher.environments=2",
+    "teacher.batch=4",
+    "teacher.length=10",
+    "teacher.imagination_starts=8",
+    "teacher.evaluate_every=400",
+    "teacher.evaluation_episodes=2",
+    "collection.episodes=4",
+    "collection.workers=1",
+    "distillation.length=10",
+    "distillation.steps=3",
+    "distillation.warmup_steps=3",
+    "distillation.student_rounds=0",
+    "distillation.evaluate_every=100",
+    "distillation.evaluation_episodes=1",
+    "evaluation.episodes=1",
+    "evaluation.workers=1",
+]
+
+
+def _sweep(variants: dict[str, tuple[str, ...]], **more: Any) -> Sweep:
+    return Sweep(
+        tasks=more.get("tasks", ("block_push",)),
+        seeds=more.get("seeds", (0,)),
+        preset=more.get("preset", "smoke"),
+        settings=more.get("settings", ()),
+        variants=variants,
+    )
+
+
+def test_the_shipped_sweep_has_the_papers_ablations_and_ours() -> None:
+    sweep = read_sweep(SHIPPED)
+    assert len(sweep.seeds) == 3
+    makers, students = plan(sweep, Path("out"), "")
+    assert len(makers) == 3
+    # Preset cpu copies the dynamics already: that variant and the full method are one run.
+    assert len(students) == 3 * 4
+    shared = [run.variants for run in students if len(run.variants) > 1]
+    assert shared == [("full", "dynamics copied from the teacher")] * 3
+    noise = next(run for run in students if "without action noise in imagination" in run.variants)
+    assert noise.config.distillation.imagination_noise == 0.0
+    off = next(run for run in students if "without imagined distillation" in run.variants)
+    assert off.config.distillation.imagination_scale == 0.0
+
+
+def test_students_of_a_seed_share_its_teacher_and_have_folders_of_their_own() -> None:
+    sweep = _sweep(
+        {"a": (), "b": ("distillation.steps=5",)}, seeds=(0, 1), tasks=("block_push", "block_lift")
+    )
+    makers, students = plan(sweep, Path("out"), "")
+    assert len(makers) == 4
+    assert len({run.folder for run in students}) == len(students) == 8
+    assert {run.data for run in students} == {maker.folder for maker in makers}
+    for run in students:
+        maker = next(m for m in makers if m.folder == run.data)
+        assert (maker.config.task, maker.config.seed) == (run.task, run.seed)
+
+
+@pytest.mark.parametrize("setting", ["teacher.discount=0.5", "evaluation.episodes=9", "seed=3"])
+def test_a_variant_may_not_change_what_is_shared(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match="all variants of a seed share"):
+        plan(_sweep({"other": (setting,)}), Path("out"), "")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"seeds": []}, "seeds"),
+        ({"seeds": ["one"]}, "seeds"),
+        ({"variants": {}}, "variants"),
+        ({"variants": {"full": "none"}}, "variants"),
+        ({"settings": "a=b"}, "settings"),
+        ({"extra": 1}, "exactly the keys"),
+        (None, "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_named(
+    change: dict[str, Any] | None,
+    reason: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "sweep.yaml"
+    data = yaml.safe_load(SHIPPED.read_text())
+    path.write_text("a: [" if change is None else yaml.safe_dump(data | change))
+    assert main(["sweep", f"file={path}", f"out={tmp_path}"]) == 2
+    said = capsys.readouterr().err
+    assert reason in said
+    assert str(path) in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["executor=slurm"], "use auto, local or ray"),
+        (["workers=0"], "workers is 0"),
+        (["data=/nowhere/{{seed}}"], "is not a run folder"),
+        (["data=/nowhere/{{trial}}"], "only {{task}} and {{seed}}"),
+        (["file=/nowhere.yaml"], "cannot read the sweep file"),
+    ],
+)
+def test_bad_arguments_get_an_answer(
+    arguments: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sweep", f"out={tmp_path}", *(a.format() for a in arguments)]) == 2
+    assert reason.format() in capsys.readouterr().err
+
+
+def _in_this_process(
+    done: list[str], fails: str = ""
+) -> Callable[[str], Callable[[Sequence[dict[str, Any]], int, Any], None]]:
+    """An executor without processes, which notes the folders it worked in."""
+
+    def execute(jobs: Sequence[dict[str, Any]], workers: int, report: Any) -> None:
+        for number, job in enumerate(jobs):
+            done.append(Path(job["folder"]).name)
+            if fails and fails in job["folder"]:
+                report(number, None, "exit code 1\nno space left")
+            else:
+                report(number, run_job(job), "")
+
+    return lambda _: execute
+
+
+@pytest.mark.timeout(400)
+def test_a_tiny_sweep_from_teacher_to_report_and_its_continuation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data: dict[str, Any] = {
+        "tasks": ["block_push"],
+        "seeds": [0],
+        "preset": "smoke",
+        "settings": TINY,
+        "variants": {"full": [], "same": ["distillation.shared_noise=true"]},
+    }
+    path, out = tmp_path / "sweep.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump(data))
+    done: list[str] = []
+    monkeypatch.setattr(command, "executor_named", _in_this_process(done))
+    assert main(["sweep", f"file={path}", f"out={out}"]) == 0
+    assert len(done) == 2  # one teacher with its data, one student under two names
+    table = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [row["variant"] for row in table[1:]] == ["full", "same"]
+    assert table[1]["episodes"] == 1
+    report = (out / "sweep.md").read_text()
+    assert "| full |" in report
+    assert (out / "sweep.png").stat().st_size > 5_000
+
+    # A further variant trains one student and nothing else; when its run fails, the command says
+    # so, keeps what is there, and repeats it the next time.
+    data["variants"]["no Eq. 4"] = ["distillation.imagination_scale=0"]
+    path.write_text(yaml.safe_dump(data))
+    done.clear()
+    monkeypatch.setattr(command, "executor_named", _in_this_process(done, fails="students"))
+    assert main(["sweep", f"file={path}", f"out={out}"]) == 1
+    assert "no space left" in capsys.readouterr().err
+    assert len(done) == 1
+    done.clear()
+    monkeypatch.setattr(command, "executor_named", _in_this_process(done))
+    assert main(["sweep", f"file={path}", f"out={out}"]) == 0
+    assert len(done) == 1
+    assert "| no Eq. 4 |" in (out / "sweep.md").read_text()
+    done.clear()
+    assert main(["sweep", f"file={path}", f"out={out}"]) == 0
+    assert not done
+
+
+def test_processes_report_results_and_failures_without_stopping_each_other(tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    (whole / RESULT).write_text('{"successes": 3}')  # a job that is done says so
+    config = plan(_sweep({"full": ()}), tmp_path, "")[1][0].config.to_dict()
+    jobs = [
+        {"config": config, "folder": str(broken), "data": str(tmp_path / "nowhere")},
+        {"config": config, "folder": str(whole), "data": str(tmp_path / "nowhere")},
+    ]
+    found: dict[int, tuple[dict[str, Any] | None, str]] = {}
+
+    def report(number: int, result: dict[str, Any] | None, said: str) -> None:
+        found[number] = (result, said)
+
+    run_locally(jobs, 2, report)
+    assert found[1] == ({"successes": 3}, "")
+    assert found[0][0] is None
+    assert "is not a run folder" in found[0][1]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.timeout(300)
+def test_ray_reports_results_and_failures_alike(tmp_path: Path) -> None:
+    import ray
+
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / RESULT).write_text('{"successes": 3}')
+    config = plan(_sweep({"full": ()}), tmp_path, "")[1][0].config.to_dict()
+    jobs = [
+        {"config": config, "folder": str(tmp_path / "no"), "data": str(tmp_path / "nowhere")},
+        {"config": config, "folder": str(whole), "data": str(tmp_path / "nowhere")},
+    ]
+    found: dict[int, tuple[dict[str, Any] | None, str]] = {}
+    try:
+        executor_named("ray")(jobs, 1, lambda n, result, said: found.update({n: (result, said)}))
+    finally:
+        ray.shutdown()
+    assert found[1] == ({"successes": 3}, "")
+    assert found[0][0] is None
+    assert "is not a run folder" in found[0][1]
+
+
+def test_without_ray_local_processes_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert executor_named("auto") is run_locally
+    with pytest.raises(ConfigurationError, match="Ray is not installed"):
+        executor_named("ray")
+
+
+def test_a_table_of_runs_becomes_interquartile_means() -> None:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"task": task, "variant": "full", "seed": seed, "episodes": 100, "successes": successes}
+        for task in ("a", "b")
+        for seed, successes in enumerate(rng.integers(60, 100, 3).tolist())
+    ]
+    (result,) = results_of(rows, ["full", "missing"])
+    middle = np.sort(result.runs)[1:-1]
+    assert result.iqm.estimate == pytest.approx(middle.mean())
+    assert min(result.runs) <= result.iqm.low <= result.iqm.estimate <= result.iqm.high
+    assert len(result.scores) == 2
+    assert "- (one run)" in markdown(results_of(rows[:1], ["full"]), "title")
