@@ -14,6 +14,7 @@ DEFAULT_TOPICS = (
     "camera/camera/color/camera_info sensor_msgs/msg/CameraInfo best_effort",
     "joint_states sensor_msgs/msg/JointState best_effort",
     "ee_pose geometry_msgs/msg/PoseStamped best_effort",
+    "robot_state twist_msgs/msg/RobotState best_effort",
     "joint_trajectory_controller/joint_trajectory trajectory_msgs/msg/JointTrajectory best_effort",
     "servo_node/pose_target_cmds geometry_msgs/msg/PoseStamped best_effort",
     "servo_node/delta_twist_cmds geometry_msgs/msg/TwistStamped best_effort",
