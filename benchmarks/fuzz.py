@@ -81,12 +81,10 @@ def main() -> int:
         with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
             for done, part in enumerate(pool.imap_unordered(run_chunk, work), 1):
                 add(total, part)
+                for number, what in part.violations:
+                    print(f"sequence {number}: {what}", file=sys.stderr, flush=True)
                 if done % 50 == 0:
-                    print(
-                        f"{total.sequences} sequences, {len(total.violations)} broken promises",
-                        file=sys.stderr,
-                        flush=True,
-                    )
+                    print(f"{total.sequences} sequences", file=sys.stderr, flush=True)
         print(
             f"{total.sequences} sequences of seed {arguments.seed} in "
             f"{time.monotonic() - started:.0f} s, {arguments.jobs} of {os.cpu_count()} cores, load "

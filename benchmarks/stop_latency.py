@@ -150,7 +150,7 @@ class Bench:
             code = probe.stop_code()
             if not code:
                 return
-            assert code in (*BUSY_CODES, "pose_silent", "servo_lost"), probe.situation()
+            assert code in BUSY_CODES, probe.situation()
             probe.wait_until_inactive()
 
     def last_motion(self) -> float:

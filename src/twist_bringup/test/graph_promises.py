@@ -32,7 +32,14 @@ STOP_LIMIT = 0.2
 """Seconds from the stamp of the last good frame to the stamp of the last command that moves."""
 FROZEN_FRAMES = 5
 """Identical frames that stop the arm: the policy node's default."""
-BUSY_CODES = ("camera_silent", "camera_stale", "inference_slow")
+BUSY_CODES = (
+    "camera_silent",
+    "camera_stale",
+    "pose_silent",
+    "robot_silent",
+    "servo_lost",
+    "inference_slow",
+)
 """Stops for which a busy machine is reason enough."""
 CAMERA_FAULTS = (
     "drop",
