@@ -47,9 +47,13 @@ def closed_line(picture: Image, points: NDArray[np.float64], colour: Sequence[in
 
 def label(picture: Image, text: str, row: int = 0) -> None:
     """Writes a line of ASCII text into the lower left corner, `row` lines above the lowest."""
-    font, place = cv2.FONT_HERSHEY_SIMPLEX, (10, picture.shape[0] - 12 - 22 * row)
-    cv2.putText(picture, text, place, font, 0.55, (15, 23, 42), 4, cv2.LINE_AA)
-    cv2.putText(picture, text, place, font, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
+    font, (left, bottom) = cv2.FONT_HERSHEY_SIMPLEX, (10, picture.shape[0] - 12 - 24 * row)
+    (width, height), _ = cv2.getTextSize(text, font, 0.55, 1)
+    # A dark ground, and no dark rim: thicker letters are also wider.
+    cv2.rectangle(
+        picture, (left - 5, bottom - height - 5), (left + width + 5, bottom + 6), (15, 23, 42), -1
+    )
+    cv2.putText(picture, text, (left, bottom), font, 0.55, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
