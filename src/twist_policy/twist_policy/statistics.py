@@ -152,9 +152,9 @@ def paired_difference(
         return Interval(math.nan, -1.0, 1.0)
     margins = (both + only_first) * (only_second + neither)
     margins *= (both + only_second) * (only_first + neither)
-    excess = both * neither - only_first * only_second
+    excess = float(both * neither - only_first * only_second)
     if excess > 0:
-        excess = max(excess - trials / 2, 0)  # Newcombe's continuity correction
+        excess = max(excess - trials / 2, 0.0)  # Newcombe's continuity correction
     correlation = excess / math.sqrt(margins) if margins else 0.0
     below, above = first.estimate - first.low, second.high - second.estimate
     low = math.sqrt(max(0.0, below**2 - 2 * correlation * below * above + above**2))
