@@ -159,6 +159,18 @@ def test_a_setting_that_the_camera_refuses_is_wrong_whatever_the_parameter_says(
         check.destroy_node()
 
 
+def test_a_driver_that_never_finds_its_camera_has_none_of_the_settings(graph: Graph) -> None:
+    graph.add(FakeDriver({"enable_color": True}, lambda _: None))
+    check = check_of(timeout=1.0)
+    try:
+        wrong = {f.name: f.found for f in check.check(first=True) if not f.good}
+        assert wrong.keys() == WANTED.keys() - {"enable_color"}
+        assert "refused" in str(wrong["rgb_camera.exposure"])
+        assert wrong["rgb_camera.color_profile"] is None
+    finally:
+        check.destroy_node()
+
+
 def test_without_a_driver_the_check_says_what_to_look_at(graph: Graph) -> None:
     check = check_of(timeout=0.5)
     try:

@@ -31,6 +31,7 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from twist_camera.camera_settings import (
+    EXPOSURE,
     Finding,
     SettingsError,
     Value,
@@ -121,14 +122,10 @@ class CameraCheck(Node):
         Raises:
             DriverSilent: no answer.
         """
+        if first:
+            self._await_camera()
         refusals = self._set_all() if first and self._apply else {}
-        names = list(self._wanted)
-        request = GetParameters.Request(names=names)
-        values = self._call(self._get, request).values
-        found = {
-            name: parameter_value_to_python(value)
-            for name, value in zip(names, values, strict=True)
-        }
+        found = {name: self._read(name) for name in self._wanted}
         findings = [
             Finding(f.name, f.wanted, f"{f.found}, refused: {refusals[f.name]}", f.source, False)
             if f.name in refusals
@@ -139,6 +136,21 @@ class CameraCheck(Node):
         if self._metadata is not None:
             findings += compare_metadata(self._wanted, self._metadata)
         return findings
+
+    def _read(self, name: str) -> Value | None:
+        """One parameter; None when the driver does not have it.
+
+        One at a time: asked for several, a C++ node that lacks one gives none at all.
+        """
+        values = self._call(self._get, GetParameters.Request(names=[name])).values
+        value: Value | None = parameter_value_to_python(values[0]) if len(values) == 1 else None
+        return value
+
+    def _await_camera(self) -> None:
+        """The driver answers before it has found its camera; only then it has the settings."""
+        end = time.monotonic() + self._timeout
+        while self._read(EXPOSURE) is None and time.monotonic() < end:
+            time.sleep(0.2)
 
     def _await_metadata(self) -> None:
         """Waits for the metadata of a frame that was taken with the settings of now."""
