@@ -51,9 +51,9 @@ class TeacherConfig:
     """Environment steps in all, demonstrations and random episodes included."""
     pretrain_steps: int = 1200
     """Gradient steps before the first action; the last third trains the behaviour, too."""
-    scripted_episodes: int = 0
+    scripted_episodes: int = 160
     """Noisy scripted demonstrations that start the replay; 0 learns from nothing."""
-    random_episodes: int = 160
+    random_episodes: int = 80
     """Episodes of smooth random actions that start the replay."""
     practice: float = 0.8
     """Share of training episodes that begin at one of the task card's practice starts; it falls
@@ -247,6 +247,8 @@ PRESETS: dict[str, TrainingConfig] = {
             head_width=400,
             head_layers=4,
             environment_steps=500_000,
+            scripted_episodes=0,
+            random_episodes=160,
             imagination_starts=800,
             model_lr=3e-4,
             actor_lr=8e-5,
