@@ -64,6 +64,9 @@ def markdown(summary: Summary, title: str) -> str:
     lines += [
         "### Does surprise rise before success falls?",
         "",
+        "The first level, on the way out of what was trained, at which an interval excludes",
+        "chance; few trials show little.",
+        "",
         "| factor | way out of what was trained | surprise tells from | success falls from | |",
         "|---|---|---|---|---|",
         *(

@@ -86,13 +86,13 @@ class LeadTime:
     def verdict(self) -> str:
         """In words."""
         if self.failing_at is None:
-            return "no fall of success seen" if self.surprised_at is None else "surprise alone rose"
+            return "neither shown" if self.surprised_at is None else "surprise alone"
         if self.surprised_at is None:
-            return "success fell without a rise of surprise"
+            return "success alone"
         ahead = self._order.index(self.failing_at) - self._order.index(self.surprised_at)
         if ahead > 0:
-            return "surprise rose first"
-        return "at the same level" if ahead == 0 else "success fell first"
+            return "surprise first"
+        return "same level" if ahead == 0 else "success first"
 
 
 @dataclass(frozen=True)
