@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,12 @@ class DiskError(RuntimeError):
 
 
 @contextlib.contextmanager
-def write_atomically(path: Path) -> Iterator[IO[Any]]:
+def write_atomically(path: Path, previous: Path | None = None) -> Iterator[IO[Any]]:
     """Opens a temporary file beside `path` (binary) and renames it into place at the end.
+
+    Args:
+        path: the file to write.
+        previous: where the file that is replaced is kept; None drops it.
 
     Raises:
         DiskError: the disk is full or the folder is not writable. A previous file stays.
@@ -26,6 +31,8 @@ def write_atomically(path: Path) -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -36,3 +43,34 @@ def write_atomically(path: Path) -> Iterator[IO[Any]]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_two_generations(path: Path, content: bytes) -> None:
+    """Writes `content`, keeps what `path` held as ``<name>.previous``, and notes the checksums.
+
+    The checksums, in ``<name>.sha256``, are those of every generation that may be found after a
+    kill at any moment; they are written before the file.
+
+    Raises:
+        DiskError: the disk is full or the folder is not writable. Both generations stay.
+    """
+    ledger = path.with_name(path.name + ".sha256")
+    known = ledger.read_text().split() if ledger.exists() else []
+    with write_atomically(ledger) as file:
+        file.write("\n".join([*known, hashlib.sha256(content).hexdigest()][-3:]).encode() + b"\n")
+    with write_atomically(path, previous=path.with_name(path.name + ".previous")) as file:
+        file.write(content)
+
+
+def read_generations(path: Path) -> Iterator[tuple[Path, bytes | None]]:
+    """The newest generation of `path`, then the one before it, of those that exist.
+
+    The content is None when it is not what was once written.
+    """
+    ledger = path.with_name(path.name + ".sha256")
+    known = ledger.read_text().split() if ledger.exists() else []
+    for generation in (path, path.with_name(path.name + ".previous")):
+        if generation.exists():
+            content = generation.read_bytes()
+            damaged = known and hashlib.sha256(content).hexdigest() not in known
+            yield generation, None if damaged else content

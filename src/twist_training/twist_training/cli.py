@@ -63,6 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if arguments else 2
     if not sys.stderr.isatty():  # in a log file, a line of progress now and then is enough
         os.environ.setdefault("TQDM_MININTERVAL", "20")
+    first = os.environ.get("RANK", "0") == "0"
+    if not first:  # of the processes that torchrun starts, one speaks
+        os.environ["TQDM_DISABLE"] = "1"
     # Heavy imports come after the help, which should answer at once; tqdm reads its environment.
     from twist_training.runners.pipeline import STAGES, Pipeline
 
@@ -85,20 +88,27 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_arguments(arguments)
         folder = Path(places["output"] or f"runs/{config.task}_{config.preset}_seed{config.seed}")
         checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
-        if places["data"]:
+        if places["data"] and first:
             take_data_from(Path(places["data"]), config, folder)
         pipeline = Pipeline(config, folder, checkpoint)
-        print(
-            f"{config.task}, preset {config.preset}, seed {config.seed}, "
-            f"{config.device} ({pipeline.session.precision}, {config.threads} threads), in {folder}"
-        )
+        processes = pipeline.session.processes
+        if first:
+            print(
+                f"{config.task}, preset {config.preset}, seed {config.seed}, {config.device} "
+                f"({pipeline.session.precision}, {processes.count} processes of "
+                f"{config.threads} threads), in {folder}"
+            )
         for name in STAGES if stage == "all" else (stage,):
             pipeline.run(name)
+            processes.wait()
+            if not first:
+                continue
             minutes = pipeline.clock.seconds.get(name, 0.0) / 60
             print(f"stage {name}: done, {minutes:.1f} min in all", flush=True)
-        total = sum(pipeline.clock.seconds.values()) / 60
-        free = shutil.disk_usage(folder).free / 1e9
-        print(f"run: {total:.1f} min; {folder} can be deleted ({free:.0f} GB free on this disk)")
+        if first:
+            total = sum(pipeline.clock.seconds.values()) / 60
+            free = shutil.disk_usage(folder).free / 1e9
+            print(f"run: {total:.1f} min; {folder} can be deleted ({free:.0f} GB free there)")
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 130

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import io
 import json
 import pickle
+import sys
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from twist_policy.contract import PolicyContract
 from twist_sim.task_card import TaskCard, load_task_card
-from twist_training.atomic_files import write_atomically
+from twist_training.atomic_files import (
+    read_generations,
+    write_atomically,
+    write_two_generations,
+)
 from twist_training.configuration import ConfigurationError, TrainingConfig
+from twist_training.parallel import Processes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LAYOUT_SEEDS = {
@@ -53,11 +61,12 @@ class Session:
         if config.device == "cuda" and not torch.cuda.is_available():
             raise ConfigurationError("device=cuda, but PyTorch sees no GPU; use device=cpu")
         self._autocast = _use_bfloat16(config)
+        self.processes = Processes(config)
         torch.set_num_threads(config.threads)
         torch.set_flush_denormal(True)
         _keep_freed_memory()
         folder.mkdir(parents=True, exist_ok=True)
-        _remember_settings(config, folder / "config.json")
+        self.processes.first_then_others(lambda: _remember_settings(config, folder / "config.json"))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for forward passes, when the configuration and the processor say so."""
@@ -87,26 +96,51 @@ class Session:
         return _LAYOUT_SEEDS[stage] + self.config.seed
 
     def save(self, name: str, data: dict[str, Any]) -> None:
-        """Writes a PyTorch checkpoint into the run folder, atomically."""
-        with write_atomically(self.folder / name) as file:
-            torch.save(data, file)
+        """Writes a PyTorch checkpoint into the run folder; the first process does.
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """Reads a checkpoint of this run; None when there is none.
+        The one before it is kept as ``<name>.previous``.
 
         Raises:
-            RunError: the file is damaged.
+            DiskError: the disk is full; both older checkpoints are still there.
         """
-        path = self.folder / name
-        if not path.exists():
-            return None
-        try:
-            data: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=False)
-            return data
-        except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, KeyError) as error:
-            raise RunError(
-                f"the checkpoint {path} is damaged ({error}); delete it to repeat its stage"
-            ) from error
+        if not self.processes.first:
+            return
+        buffer = io.BytesIO()
+        torch.save(data, buffer)
+        write_two_generations(self.folder / name, buffer.getvalue())
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Reads the newest readable checkpoint of this run; None when there is none.
+
+        Raises:
+            RunError: there are checkpoints, and all are damaged.
+        """
+        return next(self.checkpoints(name), None)
+
+    def checkpoints(self, name: str) -> Iterator[dict[str, Any]]:
+        """The readable checkpoints of this run, the newest first.
+
+        Raises:
+            RunError: there are checkpoints, and all are damaged.
+        """
+        damaged: list[str] = []
+        readable = 0
+        for path, content in read_generations(self.folder / name):
+            try:
+                if content is None:
+                    raise RuntimeError("its checksum is not the one that was written")
+                data: dict[str, Any] = torch.load(
+                    io.BytesIO(content), map_location=self.device, weights_only=False
+                )
+            except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, KeyError) as error:
+                damaged.append(f"the checkpoint {path} is damaged ({error})")
+                continue
+            if damaged:
+                print(f"{damaged[-1]}; continuing from {path}", file=sys.stderr)
+            readable += 1
+            yield data
+        if damaged and not readable:
+            raise RunError("; ".join(damaged) + "; delete what is damaged to repeat its stage")
 
 
 def _keep_freed_memory() -> None:
@@ -207,12 +241,16 @@ class MetricLog:
     Args:
         folder: the run folder.
         stage: name of the stage; becomes the file name and a prefix.
+        silent: collect, but write nothing.
     """
 
-    def __init__(self, folder: Path, stage: str) -> None:
+    def __init__(self, folder: Path, stage: str, silent: bool = False) -> None:
+        self._pending: dict[str, list[torch.Tensor]] = {}
+        self._silent = silent
+        if silent:
+            return
         self._file = open(folder / f"{stage}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
         self._writer = SummaryWriter(str(folder / "tensorboard" / stage))
-        self._pending: dict[str, list[torch.Tensor]] = {}
 
     def add(self, metrics: dict[str, torch.Tensor]) -> None:
         """Collects scalars; `flush` logs their means."""
@@ -224,6 +262,8 @@ class MetricLog:
         values = {name: float(torch.stack(v).mean()) for name, v in self._pending.items()}
         self._pending.clear()
         values.update(more)
+        if self._silent:
+            return values
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
@@ -234,5 +274,7 @@ class MetricLog:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._silent:
+            return
         self._writer.close()
         self._file.close()

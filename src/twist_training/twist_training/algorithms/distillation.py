@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twist_policy.contract import PolicyContract
-from twist_training.algorithms.world_model import TeacherWorldModel
+from twist_training.algorithms.world_model import TeacherWorldModel, random_instants
 from twist_training.configuration import StudentConfig, TeacherConfig
+from twist_training.modules.batch_share import draw_rows
 from twist_training.modules.distributions import (
     categorical_kl,
     gumbel_like,
@@ -131,10 +132,11 @@ def imagine_with_noise(
         The imagined states and the actions taken, (B, H, A).
     """
     states, samples, priors, actions = [], [], [], []
-    scan = teacher.rssm.prior_scan()
+    scan, device = teacher.rssm.prior_scan(), h.device
     for t in range(horizon):
         action = actor(torch.cat([h, z], -1)).rsample()
-        action = (action + action_noise * torch.randn_like(action)).clamp(-1.0, 1.0)
+        noise = draw_rows(lambda shape: torch.randn(shape, device=device), action.shape)
+        action = (action + action_noise * noise).clamp(-1.0, 1.0)
         action = project_to_unit_ball(action)
         step = scan(action[:, None], h, z, latent_noise[:, t, None])
         h, z = step.deterministic[:, 0], step.stochastic[:, 0]
@@ -203,7 +205,7 @@ def distillation_loss(
         "eq3/posterior": eq3.posterior.detach(),
     }
     if imagination_scale > 0.0:
-        chosen = torch.randperm(size * length, device=noise.device)[:imagination_starts]
+        chosen = random_instants(size, length, imagination_starts, noise.device)
 
         def start(sequence: Tensor) -> Tensor:
             return sequence.flatten(0, 1)[chosen]

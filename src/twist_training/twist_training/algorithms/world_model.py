@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from twist_policy.contract import PolicyContract
 from twist_training.configuration import TeacherConfig
+from twist_training.modules.batch_share import draw_rows
 from twist_training.modules.distributions import balanced_kl
 from twist_training.modules.networks import StateScaling, mlp
 from twist_training.modules.rssm import LatentSequence, Rssm
@@ -93,7 +94,19 @@ class TeacherWorldModel(nn.Module):
 
 def detach_starts(latents: LatentSequence, count: int) -> tuple[Tensor, Tensor]:
     """`count` random latent states of a batch of sequences, cut from the graph: (count, .) each."""
+    batch, length = latents.deterministic.shape[:2]
+    chosen = random_instants(batch, length, count, latents.deterministic.device)
     h = latents.deterministic.detach().flatten(0, 1)
     z = latents.stochastic.detach().flatten(0, 1)
-    chosen = torch.randperm(h.shape[0], device=h.device)[:count]
     return h[chosen], z[chosen]
+
+
+def random_instants(batch: int, length: int, count: int, device: torch.device) -> Tensor:
+    """Indices into B x T flattened states: equally many distinct instants of every sequence.
+
+    When `count` is no multiple of the batch, the last sequences give fewer.
+    """
+    each = -(-count // batch)
+    keys = draw_rows(lambda shape: torch.rand(shape, device=device), (batch, length))
+    instants = keys.argsort(-1)[:, :each] + length * torch.arange(batch, device=device)[:, None]
+    return instants.flatten()[:count]

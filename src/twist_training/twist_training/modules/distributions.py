@@ -8,14 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from twist_training.modules.batch_share import draw_rows, mean_over_shares
+
 _SQRT2 = math.sqrt(2.0)
 _LOG_SQRT_2PI_E = 0.5 * math.log(2.0 * math.pi * math.e)
 
 
 def gumbel_like(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of the shape of `logits`; argmax(logits + noise) is a sample."""
-    uniform = torch.rand(
-        logits.shape, dtype=logits.dtype, device=logits.device, generator=generator
+    uniform = draw_rows(
+        lambda shape: torch.rand(
+            shape, dtype=logits.dtype, device=logits.device, generator=generator
+        ),
+        logits.shape,
     )
     # In place: fresh memory for every operation costs more than the logarithms do.
     return uniform.clamp_(1e-10, 1.0 - 1e-7).log_().neg_().log_().neg_()
@@ -67,9 +72,10 @@ def balanced_kl(
     """
     to_prior = categorical_kl(posterior.detach(), prior).mean()
     to_posterior = categorical_kl(posterior, prior.detach()).mean()
-    loss = balance * to_prior.clamp(min=free_nats)
-    loss = loss + (1.0 - balance) * to_posterior.clamp(min=free_nats)
-    return loss, to_prior.detach()
+    mean = mean_over_shares(to_prior)
+    loss = balance * to_prior + (1.0 - balance) * to_posterior
+    # The same numbers twice, so that both terms are cut off at once.
+    return torch.where(mean > free_nats, loss, free_nats), mean
 
 
 class TruncatedNormal:
@@ -94,7 +100,11 @@ class TruncatedNormal:
 
     def rsample(self) -> Tensor:
         """A reparameterised sample, (..., A)."""
-        quantile = self._cdf_alpha + torch.rand_like(self.mean) * self._mass
+        uniform = draw_rows(
+            lambda shape: torch.rand(shape, dtype=self.mean.dtype, device=self.mean.device),
+            self.mean.shape,
+        )
+        quantile = self._cdf_alpha + uniform * self._mass
         standard = _SQRT2 * torch.erfinv((2.0 * quantile - 1.0).clamp(-1.0 + 1e-6, 1.0 - 1e-6))
         return (self.mean + self.std * standard).clamp(-1.0, 1.0)
 

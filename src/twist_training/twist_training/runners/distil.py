@@ -18,6 +18,7 @@ from twist_training.algorithms.distillation import (
     encoder_loss,
 )
 from twist_training.atomic_files import write_atomically
+from twist_training.modules.batch_share import draw_rows
 from twist_training.runners.student_episodes import run_student_in_processes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.storage.episodes import Episodes
@@ -65,10 +66,8 @@ class DistillationTrainer:
         self._set_rates(
             _decayed(config.warmup_lr, config.lr, self.warmup_steps, config.warmup_steps), 0.0
         )
-        state, image, position = map(
-            self._session.tensor, data.frames_at_random(config.warmup_batch, generator)
-        )
-        with self._session.autocast():
+        state, image, position = self._rows(data.frames_at_random(config.warmup_batch, generator))
+        with self._session.processes.share(), self._session.autocast():
             features = self.student.features(image, _measured(position))
             with torch.no_grad():
                 embedding = self._teacher.world_model.embed(state)
@@ -77,24 +76,24 @@ class DistillationTrainer:
             )
         self._apply(loss)
         self.warmup_steps += 1
-        return metrics
+        return self._session.processes.average(metrics)
 
     def distil(self, data: ImageEpisodes, generator: np.random.Generator) -> dict[str, Tensor]:
         """One step of Algorithm 1's second half."""
         config = self._config
         rate = _decayed(config.lr, 0.05 * config.lr, self.steps, config.steps)
         self._set_rates(rate, rate)
-        state, action, image, position = map(
-            self._session.tensor, data.sequences(config.batch, config.length, generator)
+        state, action, image, position = self._rows(
+            data.sequences(config.batch, config.length, generator)
         )
-        with self._session.autocast():
+        with self._session.processes.share(), self._session.autocast():
             loss, metrics = distillation_loss(
                 self._teacher.world_model,
                 self._teacher.behaviour.actor,
                 self.student,
                 StudentBatch(state, action, image, _measured(position)),
                 horizon=config.horizon,
-                imagination_starts=config.imagination_starts,
+                imagination_starts=config.imagination_starts // self._session.processes.count,
                 imagination_noise=config.imagination_noise,
                 imagination_scale=config.imagination_scale,
                 embedding_scale=config.embedding_scale,
@@ -102,7 +101,12 @@ class DistillationTrainer:
             )
         self._apply(loss)
         self.steps += 1
-        return metrics
+        return self._session.processes.average(metrics)
+
+    def _rows(self, arrays: tuple[np.ndarray, ...]) -> list[Tensor]:
+        """This process's rows of each array, as tensors."""
+        processes = self._session.processes
+        return [self._session.tensor(processes.rows(array)) for array in arrays]
 
     def _set_rates(self, encoder: float, rssm: float) -> None:
         for group, rate in zip(self.optimizer.param_groups, (encoder, rssm), strict=True):
@@ -111,6 +115,7 @@ class DistillationTrainer:
     def _apply(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._session.processes.average_gradients(self.student.parameters())
         nn.utils.clip_grad_norm_(
             self.student.parameters(), self._config.clip, error_if_nonfinite=True
         )
@@ -124,7 +129,8 @@ def _decayed(first: float, last: float, step: int, steps: int) -> float:
 
 
 def _measured(position: Tensor) -> Tensor:
-    return position + _POSITION_NOISE * torch.randn_like(position)
+    noise = draw_rows(lambda shape: torch.randn(shape, device=position.device), position.shape)
+    return position + _POSITION_NOISE * noise
 
 
 def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> Student:
@@ -172,7 +178,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
         )
 
     success = "-"
-    with MetricLog(session.folder, "student") as log:
+    with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
         with tqdm(
             total=config.warmup_steps,
             initial=trainer.warmup_steps,
@@ -199,10 +205,18 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                     eq3 = sum(v for k, v in values.items() if k.startswith("eq3"))
                     bar.set_postfix(eq3=f"{eq3:.2f}", success=success, refresh=False)
                 if step in rounds and step < config.steps:
-                    data.add(*_student_round(session, teacher, student, rounds.index(step)))
+                    number = rounds.index(step)
+                    if session.processes.first:
+                        _student_round(session, teacher, student, number)
+                    session.processes.wait()
+                    part = _load_round(session.folder, number)
+                    assert part is not None
+                    data.add(*part)
                 if step % config.evaluate_every == 0 or step == config.steps:
-                    rate = _evaluate(session, teacher, student, log, config.warmup_steps + step)
-                    success = f"{rate:.0%}"
+                    if session.processes.first:
+                        rate = _evaluate(session, teacher, student, log, config.warmup_steps + step)
+                        success = f"{rate:.0%}"
+                    session.processes.wait()
                 if step % _SAVE_EVERY == 0 or step in rounds or step == config.steps:
                     save()
     save(finished=True)
@@ -236,9 +250,7 @@ def _evaluate(
     return success
 
 
-def _student_round(
-    session: Session, teacher: Teacher, student: Student, number: int
-) -> tuple[Episodes, np.ndarray[Any, np.dtype[np.uint8]]]:
+def _student_round(session: Session, teacher: Teacher, student: Student, number: int) -> None:
     config = session.config.distillation
     episodes, images = run_student_in_processes(
         session.config,
@@ -254,7 +266,6 @@ def _student_round(
     with write_atomically(session.folder / f"images_student_{number}.npy") as file:
         np.save(file, images)
     episodes.save(session.folder / f"student_{number}.npz")
-    return episodes, images
 
 
 def _load_round(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class Pipeline:
         number = STAGES.index(stage)
         for earlier in STAGES[: min(number, 4)]:
             self._require(earlier)
-        with self.clock.measure(stage):
+        first = self.session.processes.first
+        with self.clock.measure(stage) if first else contextlib.nullcontext():
             stages: dict[str, Callable[[], object]] = {
                 "teacher": self.teacher,
                 "collect": self.collected,
@@ -91,13 +93,19 @@ class Pipeline:
     def collected(self) -> Episodes:
         """The collected episodes."""
         if self._collected is None:
-            self._collected = collect_episodes(self.session, self.teacher())
+            teacher = self.teacher()
+            self._collected = self.session.processes.first_then_others(
+                lambda: collect_episodes(self.session, teacher)
+            )
         return self._collected
 
     def data(self) -> ImageEpisodes:
         """The rendered data set."""
         if self._data is None:
-            self._data = render_episodes(self.session, self.collected())
+            collected = self.collected()
+            self._data = self.session.processes.first_then_others(
+                lambda: render_episodes(self.session, collected)
+            )
         return self._data
 
     def student(self) -> Student:
@@ -122,6 +130,8 @@ class Pipeline:
 
     def _export(self) -> None:
         session = self.session
+        if not session.processes.first:
+            return
         teacher = self.teacher()
         student, actor, decoder = script_modules(
             self.student(), teacher.behaviour.actor, teacher.world_model, session.contract
@@ -143,6 +153,8 @@ class Pipeline:
         print(f"checkpoint: {self.checkpoint}\nlearning curve: {curve}")
 
     def _evaluate(self) -> None:
+        if not self.session.processes.first:
+            return
         config = self.session.config.evaluation
         teacher = self._teacher_result()
         print(f"teacher, privileged state: {teacher}")

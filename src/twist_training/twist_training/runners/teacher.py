@@ -17,11 +17,12 @@ from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
-from twist_training.storage.episodes import Episodes, Replay
+from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay
 from twist_training.teacher_policy import RandomPolicy, ScriptedPolicy, Teacher, TeacherPolicy
 
 CHECKPOINT = "teacher.pt"
 REPLAY = "teacher_replay.npz"
+REPLAY_BEFORE = "teacher_replay.previous.npz"
 
 
 class TeacherTrainer:
@@ -53,7 +54,14 @@ class TeacherTrainer:
         self.steps = 0
 
     def step(self, batch: Batch, *, behaviour: bool = True) -> dict[str, Tensor]:
-        """One gradient step on `batch`; the world model alone when `behaviour` is False."""
+        """One gradient step on `batch`; the world model alone when `behaviour` is False.
+
+        Under torchrun, `batch` is this process's rows of the whole batch.
+        """
+        with self._session.processes.share():
+            return self._session.processes.average(self._step(batch, behaviour))
+
+    def _step(self, batch: Batch, behaviour: bool) -> dict[str, Tensor]:
         config, teacher = self._config, self._teacher
         self._schedule()
         teacher.world_model.requires_grad_(True)
@@ -62,7 +70,8 @@ class TeacherTrainer:
         self._apply("model", loss, teacher.world_model)
         if behaviour:
             teacher.world_model.requires_grad_(False)
-            h, z = detach_starts(latents, config.imagination_starts)
+            count = config.imagination_starts // self._session.processes.count
+            h, z = detach_starts(latents, count)
             with self._session.autocast():
                 actor_loss, critic_loss, more = teacher.behaviour.losses(teacher.world_model, h, z)
             self._apply("actor", actor_loss, teacher.behaviour.actor)
@@ -84,6 +93,7 @@ class TeacherTrainer:
         optimizer = self.optimizers[name]
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._session.processes.average_gradients(module.parameters())
         nn.utils.clip_grad_norm_(module.parameters(), self._config.clip, error_if_nonfinite=True)
         optimizer.step()
 
@@ -107,7 +117,7 @@ def train_teacher(session: Session) -> Teacher:
     )
     replay = Replay()
     progress = _Progress()
-    saved = session.load(CHECKPOINT)
+    saved, kept = _load(session)
     if saved is not None:
         if saved["finished"]:
             teacher.load_state_dict(saved["best"])
@@ -117,13 +127,11 @@ def train_teacher(session: Session) -> Teacher:
             optimizer.load_state_dict(saved["optimizers"][name])
         trainer.steps = saved["steps"]
         progress = saved["progress"]
-        replay.add(Episodes.load(session.folder / REPLAY))
+        assert kept is not None
+        replay.add(kept)
         restore_random_state(saved["random"], generator)
-        # The replay is written before the checkpoint: a kill between the two leaves a newer
-        # replay, whose surplus belongs to the round that is repeated.
-        replay = _truncated(replay, progress.episodes)
     environments = make_environments(session.card, config.environments, config.episode_steps)
-    with MetricLog(session.folder, "teacher") as log:
+    with MetricLog(session.folder, "teacher", silent=not session.processes.first) as log:
         if progress.episodes == 0:
             _seed_replay(session, replay, environments, generator)
             progress.episodes = len(replay)
@@ -202,13 +210,35 @@ class _Progress:
         return f"success {self.last:.0%}, best {self.best:.0%}"
 
 
-def _truncated(replay: Replay, count: int) -> Replay:
-    kept = Replay()
-    episodes = replay.episodes
-    kept.add(
-        Episodes(**{name: getattr(episodes, name)[:count] for name in Episodes.__annotations__})
-    )
-    return kept
+def _load(session: Session) -> tuple[dict[str, Any] | None, Episodes | None]:
+    """The newest checkpoint that can be continued, and its replay; None where training begins.
+
+    The replay is written before the checkpoint: a kill between the two leaves a newer replay,
+    whose surplus belongs to the round that is repeated. A damaged replay leaves the one before it,
+    which is enough for the checkpoint before the last.
+
+    Raises:
+        RunError: all checkpoints are damaged.
+        EpisodeFileError: no checkpoint has its replay.
+    """
+    replays: list[Episodes] = []
+    errors: list[EpisodeFileError] = []
+    for saved in session.checkpoints(CHECKPOINT):
+        if saved["finished"]:
+            return saved, None
+        if not replays and not errors:
+            for path in (session.folder / REPLAY, session.folder / REPLAY_BEFORE):
+                try:
+                    replays.append(Episodes.load(path))
+                except EpisodeFileError as error:
+                    errors.append(error)
+        count = saved["progress"].episodes
+        for episodes in replays:
+            if len(episodes) >= count:
+                return saved, episodes.first(count)
+    if errors:
+        raise errors[0]
+    return None, None
 
 
 def _seed_replay(
@@ -260,7 +290,7 @@ def practice_starts(
 def _batch(session: Session, replay: Replay, generator: np.random.Generator) -> Batch:
     config = session.config.teacher
     arrays = replay.sample(config.batch, config.length, generator)
-    return Batch(*(session.tensor(array) for array in arrays))
+    return Batch(*(session.tensor(session.processes.rows(array)) for array in arrays))
 
 
 def teacher_episodes(
@@ -316,6 +346,8 @@ def _evaluate(
         episodes=config.evaluation_episodes,
         steps=session.contract.episode_steps,
     ).success
+    # Processors that round differently must not come to different ends.
+    success = session.processes.from_first(success)
     progress.last = float(success.mean())
     progress.evaluated = steps
     if progress.last >= progress.best:
@@ -343,7 +375,8 @@ def _save(
     generator: np.random.Generator,
     finished: bool = False,
 ) -> None:
-    replay.episodes.save(session.folder / REPLAY)
+    if session.processes.first:
+        replay.episodes.save(session.folder / REPLAY, previous=session.folder / REPLAY_BEFORE)
     session.save(
         CHECKPOINT,
         {

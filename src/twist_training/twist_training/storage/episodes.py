@@ -50,9 +50,9 @@ class Episodes:
         """T, the number of actions in an episode."""
         return self.state.shape[1] - 1
 
-    def save(self, path: Path) -> None:
-        """Writes the episodes to an ``.npz`` file, atomically."""
-        with write_atomically(path) as file:
+    def save(self, path: Path, previous: Path | None = None) -> None:
+        """Writes the episodes to an ``.npz`` file, atomically; keeps the old file as `previous`."""
+        with write_atomically(path, previous) as file:
             np.savez(file, **{name: getattr(self, name) for name in self.__annotations__})
 
     @classmethod
@@ -69,6 +69,10 @@ class Episodes:
             raise EpisodeFileError(
                 f"cannot read the episodes in {path}: {error}; delete the file to collect again"
             ) from error
+
+    def first(self, count: int) -> Episodes:
+        """The first `count` episodes."""
+        return Episodes(**{name: getattr(self, name)[:count] for name in self.__annotations__})
 
     @classmethod
     def concatenate(cls, parts: list[Episodes]) -> Episodes:

@@ -1,0 +1,135 @@
+"""Data-parallel training with ``torchrun``.
+
+Every process holds the whole run: the same weights, replay and random state. It computes the
+gradients of its rows of each batch; the averaged gradients are then the same everywhere, so that
+the weights stay the same, too. Collecting episodes costs little beside the gradient steps and is
+repeated by every process, which needs no communication; what renders or evaluates is done by the
+first process while the others wait. Only the first process writes files.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from twist_training.configuration import ConfigurationError, TrainingConfig
+from twist_training.modules.batch_share import batch_share
+
+Result = TypeVar("Result")
+
+
+class Processes:
+    """The processes that train together; one when torchrun started none.
+
+    Args:
+        config: device, and the batch sizes that are split.
+
+    Raises:
+        ConfigurationError: a batch cannot be split evenly.
+    """
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.rank = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        if self.count == 1:
+            return
+        _check_that_batches_split(config, self.count)
+        if config.device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if not dist.is_initialized():
+            dist.init_process_group(
+                "nccl" if config.device == "cuda" else "gloo",
+                # The first process renders and evaluates alone, which may take hours.
+                timeout=datetime.timedelta(days=2),
+            )
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def share(self) -> AbstractContextManager[None]:
+        """Inside, random draws and losses know which rows of the batch are here."""
+        return batch_share(self.rank, self.count)
+
+    def rows(self, array: Any) -> Any:
+        """This process's rows of a batch."""
+        if self.count == 1:
+            return array
+        size = len(array) // self.count
+        return array[self.rank * size : (self.rank + 1) * size]
+
+    def average_gradients(self, modules: Iterable[nn.Parameter]) -> None:
+        """Replaces the gradients by their means over all processes."""
+        if self.count == 1:
+            return
+        gradients = [p.grad for p in modules if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.count
+        pieces = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, piece in zip(gradients, pieces, strict=True):
+            gradient.copy_(piece.view_as(gradient))
+
+    def average(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Means of scalars over all processes."""
+        if self.count == 1:
+            return metrics
+        values = torch.stack([value.float() for value in metrics.values()])
+        dist.all_reduce(values)
+        return dict(zip(metrics, values / self.count, strict=True))
+
+    def from_first(self, value: Any) -> Any:
+        """What the first process passes, in every process."""
+        if self.count == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def first_then_others(self, function: Callable[[], Result]) -> Result:
+        """Calls `function` in the first process, then in the others, which find its files."""
+        if not self.first:
+            self.wait()
+        result = function()
+        if self.first:
+            self.wait()
+        return result
+
+    def wait(self) -> None:
+        """Waits until every process is here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def _check_that_batches_split(config: TrainingConfig, count: int) -> None:
+    teacher, distillation = config.teacher, config.distillation
+    sizes = {
+        "teacher.batch": teacher.batch,
+        "distillation.batch": distillation.batch,
+        "distillation.warmup_batch": distillation.warmup_batch,
+    }
+    problems = [f"{name} {size}" for name, size in sizes.items() if size % count]
+    starts = {
+        "teacher.imagination_starts": (teacher.imagination_starts, teacher.batch),
+        "distillation.imagination_starts": (
+            distillation.imagination_starts,
+            distillation.batch,
+        ),
+    }
+    problems += [
+        f"{name} {size} (a multiple of the batch, {batch}, is needed)"
+        for name, (size, batch) in starts.items()
+        if size % batch
+    ]
+    if problems:
+        raise ConfigurationError(
+            f"{count} processes cannot split these evenly: {', '.join(problems)}; choose multiples"
+        )
