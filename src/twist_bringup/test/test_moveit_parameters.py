@@ -25,17 +25,22 @@ class Builder:
 
     def __init__(self, name: str, package_name: str) -> None:
         self.package = Path("/share") / package_name
-        self.moveit_configs = SimpleNamespace()
+        self.name = name
+        self._found = SimpleNamespace()
 
     def _note(self, key: str, file_path: str, mappings: dict[str, str] | None = None) -> Builder:
         value = {"path": str(self.package / file_path), "mappings": mappings}
-        setattr(self.moveit_configs, key, {key: value})
+        setattr(self._found, key, {key: value})
         return self
+
+    def to_moveit_configs(self) -> SimpleNamespace:
+        assert self.name in ("fr3", "panda"), "else it cannot choose among the controller files"
+        return self._found
 
     def robot_description(self, file_path: str, mappings: dict[str, str]) -> Builder:
         self._note("robot_description", file_path, mappings)
         if not self.urdf:
-            self.moveit_configs.robot_description = {}
+            self._found.robot_description = {}
         return self
 
     def robot_description_semantic(self, file_path: str, mappings: dict[str, str]) -> Builder:

@@ -55,7 +55,8 @@ def moveit_parameters(files: MoveItFiles) -> Mapping[str, Any]:
         return str(Path(get_package_share_directory(file.package)) / file.file)
 
     limits = config_folder() / files.joint_limits
-    name = files.package.removesuffix("_moveit_config")
+    # The builder chooses among several controller files by this name, and gives up without it.
+    name = Path(files.urdf.file).name.partition(".")[0]
     try:
         # Joined to the package's folder, as the builder does, absolute paths stay as they are.
         config = (
@@ -66,7 +67,7 @@ def moveit_parameters(files: MoveItFiles) -> Mapping[str, Any]:
             )
             .robot_description_kinematics(file_path="config/kinematics.yaml")
             .joint_limits(file_path=str(limits))
-            .moveit_configs
+            .to_moveit_configs()
         )
     except Exception as error:
         # xacro, YAML and the package index raise whatever they like; the person needs the file.
