@@ -203,6 +203,22 @@ def test_a_disk_too_small_for_the_recordings_is_named_with_the_cures(
     assert "0.3 GB free" in found[0]
     assert "record:=false" in found[0]
     assert preflight.problems(stack(tmp_path, checkpoint, trials=20, record=False)) == []
+    # Three seeds with two checkpoints each are 24 recordings.
+    many = {"trials": 4, "seeds": "1,2,3", "compare_with": str(checkpoint)}
+    assert "24 recorded trials" in preflight.problems(stack(tmp_path, checkpoint, **many))[0]
+
+
+def test_a_second_checkpoint_and_the_trials_of_every_seed_are_checked_too(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
+    found = preflight.problems(stack(tmp_path, checkpoint, compare_with=str(tmp_path / "no")))
+    assert len(found) == 1
+    assert "does not exist" in found[0]
+    (tmp_path / "out" / "seed1" / "trial_000").mkdir(parents=True)
+    found = preflight.problems(stack(tmp_path, checkpoint))
+    assert len(found) == 1
+    assert "already holds recorded trials" in found[0]
 
 
 def test_an_output_folder_that_cannot_be_made_is_refused(

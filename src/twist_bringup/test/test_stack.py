@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,6 +124,20 @@ def test_without_trials_or_recording_their_processes_are_left_out() -> None:
 def test_a_lab_robot_runs_no_trials_unless_asked() -> None:
     names = [p.name for p in describe(StackOptions(robot="panda")).processes]
     assert "trial_runner" not in names
+
+
+def test_who_judges_is_the_twin_or_in_the_lab_camera_and_operator() -> None:
+    def told(**options: Any) -> dict[str, Any]:
+        return dict(describe(StackOptions(**options)).process("trial_runner").parameters)
+
+    assert told()["judge"] == "truth"
+    assert told(judge="camera")["home_service"] == "robot_twin/home"
+    lab = told(robot="panda", trials=3, seeds="1,2", colours="c.json")
+    assert (lab["judge"], lab["place"], lab["seeds"]) == ("camera", True, "1,2")
+    assert lab["home_service"] == "arm_motion/home"
+    assert Path(lab["colours"]).is_absolute()
+    with pytest.raises(StackError, match="the lab has none: use judge:=camera"):
+        describe(StackOptions(robot="panda", judge="truth"))
 
 
 def test_a_slow_run_and_a_dry_run_are_the_policy_nodes_business() -> None:

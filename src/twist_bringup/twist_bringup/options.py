@@ -155,6 +155,12 @@ class StackOptions:
         return 5 if self.robot == "sim" and not self.dry_run else 0
 
     @property
+    def runs(self) -> int:
+        """How often an episode is run: trials, of each seed, with each checkpoint."""
+        seeds = len(self.seeds.split(",")) if self.seeds else 1
+        return self.trial_count * seeds * (2 if self.compare_with else 1)
+
+    @property
     def judge_source(self) -> str:
         """`judge` with ``auto`` resolved."""
         if self.judge != "auto":

@@ -30,8 +30,11 @@ def problems(stack: Stack) -> list[str]:
     found = [
         _task_problem(options.task),
         _checkpoint_problem(Path(options.checkpoint), options.task),
+        _checkpoint_problem(Path(options.compare_with), options.task)
+        if options.compare_with
+        else "",
         _output_problem(
-            Path(options.output), options.trials if options.record else 0, resume=options.resume
+            Path(options.output), options.runs if options.record else 0, resume=options.resume
         ),
         _bag_problem(options.bag),
         _params_problem(options.params_file),
@@ -103,7 +106,7 @@ def _output_problem(output: Path, recorded_trials: int, *, resume: bool) -> str:
         return f"cannot make the output folder {output}: {error}; give output:=<folder>"
     if not os.access(output, os.W_OK | os.X_OK):
         return f"the output folder {output} is not writable; give output:=<folder>"
-    if not resume and any(output.glob("trial_*")):
+    if not resume and (any(output.glob("trial_*")) or any(output.glob("seed*/trial_*"))):
         return (
             f"{output} already holds recorded trials; give another output:=<folder>, or "
             "resume:=true to go on with them"

@@ -161,7 +161,8 @@ def _run(stack: Stack, *, verbose: bool, report: bool) -> int:
     finally:
         log.close()
     _explain(ending, log)
-    bags = sorted(path.parent for path in output.glob("trial_*/metadata.yaml"))
+    folders = (output, *output.glob("seed*"))
+    bags = sorted(path.parent for place in folders for path in place.glob("trial_*/metadata.yaml"))
     if bags:
         log.say(f"bags:    {len(bags)} in {output} ({bags[0].name} ... {bags[-1].name})")
     if report and bags and ending.cause is not Cause.SIGNALLED:
