@@ -184,6 +184,7 @@ class FuzzWorld:
         self._pending: list[tuple[float, Answer, str, Any]] = []
         self._identical = self._blank = self._frames_seen = 0
         self._last_picture = 0
+        self._last_sent: Any = None
         self._frame_id = "camera"
         self._halted_since: float | None = None
         self._fault_seen: Any = None
@@ -415,13 +416,13 @@ class FuzzWorld:
         elif kind == "frame_id":
             message.header.frame_id = rng.choice(("", "other_camera", "/" * 50))
             good = False
-        identical = kind in ("frozen", "repeated")
+        picture = _BLANK.get(kind, _PICTURES[self._last_picture])
+        identical, self._last_sent = picture is self._last_sent, picture
         blank = kind in _BLANK
         running = self.running
         self._blank = self._blank + 1 if running and good and blank else 0
-        # A black frame after a black one is the same picture as well. What was seen while arming
-        # does not count.
-        again = running and self._frames_seen > 0 and good and (identical or self._blank > 1)
+        # What was seen while arming does not count.
+        again = running and self._frames_seen > 0 and good and identical
         self._identical = self._identical + 1 if again else 1
         self._frames_seen = self._frames_seen + 1 if running else 0
         if good:
@@ -591,7 +592,7 @@ class FuzzWorld:
             message.command_success_rate = rng.uniform(-1.0, 0.79)
         if kind in ("mode", "error", "force", "nan"):
             good = False
-            if self.running:
+            if self.running and not self.values["dry_run"]:
                 self.judge.must_stop(f"robot {kind}", self.time.now)
         if good:
             self.judge.good("robot", self.time.now)
