@@ -18,7 +18,7 @@ from twist_sim.task_card import load_task_card
 pytestmark = [pytest.mark.realtime, pytest.mark.slow]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_the_graph_moves_only_when_told_within_bounds_and_stops_for_good(
     start_graph: StartGraph, swaying_checkpoint: Path
 ) -> None:
