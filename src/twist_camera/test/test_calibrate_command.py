@@ -91,6 +91,7 @@ def test_the_drawn_rectangles_are_the_board_that_is_detected() -> None:
     assert found.pixels == pytest.approx(spec.corners[:, :2] * scale + margin - 0.5, abs=0.6)
 
 
+@pytest.mark.timeout(300)  # rendering; a busy machine takes its time
 def test_a_rehearsed_session_is_solved_checked_and_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
