@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from twist_training.modules.rssm import RssmConfig
 
-
 Settings = TypeVar("Settings")
 
 
