@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import yaml
 
 from twist_training.cli import main
 from twist_training.configuration import ConfigurationError
+from twist_training.session import RunError
 from twist_training.sweep import command
-from twist_training.sweep.executors import executor_named, run_locally
+from twist_training.sweep.executors import executor_named, run_locally, run_on_ray
 from twist_training.sweep.job import RESULT, run_job
 from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep
 from twist_training.sweep.report import markdown, results_of
@@ -233,6 +236,16 @@ def test_ray_reports_results_and_failures_alike(tmp_path: Path) -> None:
     assert found[1] == ({"successes": 3}, "")
     assert found[0][0] is None
     assert "is not a run folder" in found[0][1]
+
+
+def test_a_cluster_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**_: object) -> None:
+        raise TimeoutError("no answer from 10.0.0.1")
+
+    fake = types.SimpleNamespace(is_initialized=lambda: False, init=init)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    with pytest.raises(RunError, match=r"no answer.*executor=local"):
+        run_on_ray([], 1, lambda *_: None)
 
 
 def test_without_ray_local_processes_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,7 @@ def factors(card: TaskCard) -> tuple[Factor, ...]:
         ),
         Factor(
             "camera_and_light",
-            "share of: camera moved by up to 3 cm and 3 degrees, brightness 0.6 to 1.5",
+            "share of: camera up to 3 cm and 3 degrees off, brightness 0.6 to 1.5",
             tuple(_camera_and_light(share) for share in (0.5, 1.0, 1.5)),
         ),
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from twist_training.configuration import ConfigurationError
+from twist_training.session import RunError
 from twist_training.sweep.job import RESULT, run_job
 
 Plain = dict[str, Any]
@@ -97,13 +98,22 @@ def run_on_ray(jobs: Sequence[Plain], workers: int, report: Report) -> None:
 
     Connects to the cluster that ``RAY_ADDRESS`` names, or starts one on this machine with
     `workers` CPUs. Run folders must be on storage that all its machines share.
+
+    Raises:
+        RunError: Ray did not start, or the cluster cannot be reached.
     """
     ray: Any = importlib.import_module("ray")
 
     if not ray.is_initialized():
         # A cluster has its own number of CPUs; a local one is made with ours.
         local = {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else local))
+        try:
+            ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else local))
+        except Exception as error:  # Ray raises bare exceptions here
+            raise RunError(
+                f"Ray could not be started or reached ({error}); check RAY_ADDRESS, or use "
+                "executor=local"
+            ) from error
     task = ray.remote(run_job)
     pending = {task.options(num_cpus=1).remote(job): number for number, job in enumerate(jobs)}
     try:
