@@ -100,8 +100,9 @@ class Stand:
         """A belief without imagined paths: they come at a lower rate."""
         self.beliefs.publish(Belief(goal_position=Point(x=0.45, y=-0.1)))
 
-    def send_image(self, encoding: str = "bgr8") -> None:
+    def send_image(self, encoding: str = "bgr8", second: int = 0) -> None:
         image = Image(height=480, width=640, encoding=encoding, step=1920)
+        image.header.stamp.sec = second
         image.data = bytes(480 * 1920)
         image.header.frame_id = "camera_color_optical_frame"
         self.images.publish(image)
@@ -150,6 +151,30 @@ def test_the_overlay_is_drawn_only_for_who_looks_and_only_on_usable_images(
     assert picture.any()  # the camera's image is black
     assert overlays[-1].header.frame_id == "camera_color_optical_frame"
     stand.until(lambda: "mono8" in stand.viewer._bad_image, lambda: stand.send_image("mono8"))
+
+
+def test_a_belief_is_drawn_over_the_image_it_is_about(stand: Stand) -> None:
+    stand.listen("viewer/overlay", Image, 10)
+    overlays = stand.got["viewer/overlay"]
+    # Without beliefs every image is shown as it comes.
+    stand.until(lambda: len(overlays) > 0, lambda: stand.send_image(second=1))
+
+    def held(second: int) -> bool:
+        return second * 1_000_000_000 in stand.viewer._images
+
+    # Images are taken one at a time; the newer one is not what was decided on.
+    stand.until(lambda: held(2), lambda: stand.send_image(second=2))
+    stand.until(lambda: held(3), lambda: stand.send_image(second=3))
+
+    def act() -> None:
+        belief = Belief(goal_position=Point(x=0.45, y=-0.1))
+        belief.header.stamp.sec = 2
+        stand.beliefs.publish(belief)
+
+    stand.until(lambda: stand.viewer._fresh_belief() is not None, act)
+    count = len(overlays)
+    stand.until(lambda: len(overlays) > count + 2, act)
+    assert {image.header.stamp.sec for image in overlays[count + 1 :]} == {2}
 
 
 @pytest.mark.parametrize(

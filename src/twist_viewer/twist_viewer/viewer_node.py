@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import time
 from array import array
+from collections import OrderedDict
 from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from nav_msgs.msg import Path
 from rclpy.node import Node
@@ -33,6 +35,8 @@ from twist_viewer.shapes import Believed, Shape, ShapeBuilder, Step, yaw_of
 NODE_NAME = "viewer"
 _CHANNELS = {"rgb8": (0, 1, 2), "bgr8": (2, 1, 0)}
 _FIXED_PERIOD = 1.0
+_KEPT_IMAGES = 30
+"""Images that wait for the belief about them."""
 
 PARAMETERS = (
     NodeParameter("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
@@ -86,6 +90,7 @@ class Viewer(Node):
         self._step: tuple[Step, float] | None = None
         self._belief: tuple[Believed, float] | None = None
         self._imagined = (np.zeros((0, 3)), np.zeros((0, 3)), -np.inf)
+        self._images: OrderedDict[int, Image] = OrderedDict()
         self._shown: set[str] = set()
         self._drawn = 0.0
         self._bad_image = ""
@@ -139,6 +144,10 @@ class Viewer(Node):
             yaw=yaw_of(message.names, message.values),
         )
         self._belief = (belief, now)
+        # Over the very image that the policy decided on: a later one shows another moment.
+        image = self._images.get(_nanoseconds(message.header.stamp))
+        if image is not None:
+            self._draw(image)
         if len(imagined[0]):
             stamp = self.get_clock().now().to_msg()
             self._tool_path.publish(path_message(ee_path, self._frame_id, stamp))
@@ -169,8 +178,19 @@ class Viewer(Node):
             self._markers.publish(marker_array(shapes, sorted(gone), self._frame_id, stamp))
 
     def _on_image(self, message: Image) -> None:
+        if not self._overlay.get_subscription_count():
+            return
+        self._images[_nanoseconds(message.header.stamp)] = message
+        while len(self._images) > _KEPT_IMAGES:
+            self._images.popitem(last=False)
+        if self._fresh_belief() is None:
+            self._draw(message)
+
+    def _draw(self, message: Image) -> None:
+        """Draws what is known over an image, at most at the overlay's rate."""
         now = time.monotonic()
-        if now - self._drawn < self._overlay_period or not self._overlay.get_subscription_count():
+        # A little early is in time: decisions come at about the rate of the overlays.
+        if now - self._drawn < 0.8 * self._overlay_period:
             return
         self._drawn = now
         frame = self._decoded(message)
@@ -227,6 +247,10 @@ def _task(task: str, checkpoint: str) -> tuple[Any, PolicyContract]:
                 f"{checkpoint} is a checkpoint of {contract.task!r}, the viewer shows {card.task!r}"
             )
     return card, contract
+
+
+def _nanoseconds(stamp: Time) -> int:
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def _point(point: Point) -> np.ndarray:
