@@ -69,7 +69,7 @@ def test_a_moved_camera_ends_an_evaluation_before_its_first_trial(
         StandTimeouts(ready=0.5, service=10.0),
         record=False,
     )
-    with pytest.raises(StandLost, match="nobody offers /camera_reference/check"):
+    with pytest.raises(StandLost, match="nobody offers camera_reference/check"):
         stand.check_camera(SERVICE)
     camera = FakeCamera(context)
     executor.add_node(camera)
