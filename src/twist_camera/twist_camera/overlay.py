@@ -50,7 +50,7 @@ def table_overlay(
         _line(canvas, camera, (xs[0], y, 0), (xs[-1], y, 0), _GRID)
     for x in xs:
         for y in ys:
-            _label(canvas, camera, (x, y, 0), f"{x:.1f},{y:.1f}")
+            _label(canvas, camera, (x, y, 0), f"{x:.1f}, {round(y, 1) + 0.0:.1f}")
     for axis, colour in enumerate(_AXES):
         end = np.array([xs[0], 0.0, 0.0])
         start = end.copy()
@@ -96,8 +96,12 @@ def _label(canvas: Image, camera: CameraFile, point: tuple[float, float, float],
     height, width = canvas.shape[:2]
     if 0 <= pixel[0] < width and 0 <= pixel[1] < height:
         place = (int(pixel[0]) + 3, int(pixel[1]) - 4)
-        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 0, 0), 2, cv2.LINE_AA)
-        cv2.putText(canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.35, _GRID, 1, cv2.LINE_AA)
+        font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+        # Thicker letters are wider ones: the outline is the same text, a pixel beside.
+        for dx, dy in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+            beside = (place[0] + dx, place[1] + dy)
+            cv2.putText(canvas, text, beside, font, size, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(canvas, text, place, font, size, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def _box(canvas: Image, camera: CameraFile, contract: PolicyContract) -> None:
