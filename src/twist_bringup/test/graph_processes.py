@@ -7,6 +7,7 @@ start them again.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -14,6 +15,14 @@ from pathlib import Path
 
 from twist_bringup.run_stack import child_environment, command_line
 from twist_bringup.stack import Stack
+
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 class GraphProcesses:
@@ -42,6 +51,7 @@ class GraphProcesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     def start_all(self) -> None:
