@@ -16,7 +16,6 @@ from pathlib import Path
 from twist_bringup.run_stack import child_environment, command_line
 from twist_bringup.stack import Stack
 
-
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
