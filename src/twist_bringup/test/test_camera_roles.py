@@ -91,4 +91,23 @@ def test_a_camera_that_stands_elsewhere_is_refused_before_the_start(tmp_path: Pa
     found = problems(camera_file=tmp_path / "moved.yaml")
     assert "50 mm from where the policy was trained to look from (limit 30 mm)" in found[0]
     assert "cannot read the camera file" in problems(camera_file=tmp_path / "no.yaml")[0]
-    assert "twist-camera-reference save" in problems(reference=tmp_path / "no.png")[0]
+    assert "twist-camera-reference save" in problems(reference=tmp_path / "no.png")[-1]
+
+
+def test_a_real_arm_does_not_move_by_an_uncalibrated_camera_unless_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def problems(**values: object) -> list[str]:
+        options = StackOptions(robot="panda", checkpoint=str(CHECKPOINT), **values)  # type: ignore[arg-type]
+        return camera_problems(complete(options))
+
+    (found,) = problems()
+    assert "not calibrated" in found
+    assert "camera_file:=none" in found
+    assert problems(camera_file="none") == []
+    assert problems(dry_run=True) == []
+    assert camera_problems(complete(StackOptions())) == []
+    trials = describe(StackOptions(robot="panda", trials=3, camera_file="none"))
+    assert dict(trials.process("trial_runner").parameters)["camera_file"] == ""

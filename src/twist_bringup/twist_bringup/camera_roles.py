@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 IMAGE_TOPIC = "/camera/camera/color/image_raw"
 CAMERA_FILE, REFERENCE = Path("calibration/camera.yaml"), Path("calibration/reference.png")
 """What `twist-calibrate` and `twist-camera-reference` write when they are not told otherwise."""
+WITHOUT = "none"
 LAB_CAMERAS = ("realsense", "pyrealsense")
 _SETTINGS = "realsense.yaml"
 
@@ -73,13 +74,18 @@ def camera_reference(options: StackOptions) -> list[Process]:
 
 
 def complete_camera_file(options: StackOptions) -> str:
-    """The camera file, absolute; the usual one is taken for a real camera where there is one."""
+    """The camera file, absolute; the usual one is taken for a real camera where there is one.
+
+    ``none`` stays: somebody has decided to go without.
+    """
+    if options.camera_file == WITHOUT:
+        return WITHOUT
     return _complete(options.camera_file, CAMERA_FILE, options)
 
 
 def complete_reference(options: StackOptions) -> str:
     """The same for the reference view; ``none`` is none."""
-    if options.reference == "none":
+    if options.reference == WITHOUT:
         return ""
     return _complete(options.reference, REFERENCE, options)
 
@@ -98,8 +104,17 @@ def camera_problems(options: StackOptions) -> list[str]:
     Args:
         options: completed.
     """
-    if not options.camera_file and not options.reference:
-        return []
+    found = []
+    moves = options.robot != "sim" and not options.dry_run
+    if moves and options.camera_source in LAB_CAMERAS and not options.camera_file:
+        found.append(
+            f"the camera is not calibrated: there is no {CAMERA_FILE}. The policy acts on what it "
+            "sees from one place; measure it with `twist-calibrate`, or say camera_file:=none to go "
+            "without"
+        )
+    camera_file = "" if options.camera_file == WITHOUT else options.camera_file
+    if not camera_file and not options.reference:
+        return found
     # Imported here: only a calibrated camera needs it.
     try:
         from twist_camera.camera_file import (
@@ -113,14 +128,13 @@ def camera_problems(options: StackOptions) -> list[str]:
         from twist_policy.camera_match import CameraMatchError
     except ImportError as error:
         return [f"twist_camera cannot be imported ({error}); build the workspace: make build"]
-    found = []
-    if options.camera_file:
+    if camera_file:
         try:
             contract = contract_of(Path(options.checkpoint))
-            camera = load_camera_file(Path(options.camera_file))
+            camera = load_camera_file(Path(camera_file))
             difference = camera_difference(camera, contract.camera, contract.image)
             problems = difference.problems(load_limits())
-            found += [f"camera_file:={options.camera_file}: {problem}" for problem in problems]
+            found += [f"camera_file:={camera_file}: {problem}" for problem in problems]
         except (CameraFileError, CameraMatchError) as error:
             found.append(str(error))
     if options.reference:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from twist_bringup.camera_roles import WITHOUT
 from twist_bringup.robot_profile import RobotProfile, config_folder
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def trial_parameters(options: StackOptions) -> tuple[tuple[str, ParameterValue],
     looks = options.judge_source == "camera"
     parameters: list[tuple[str, ParameterValue]] = [
         ("judge", options.judge_source),
-        ("camera_file", options.camera_file),
+        ("camera_file", "" if options.camera_file == WITHOUT else options.camera_file),
         ("colours", options.colours),
         ("image_topic", IMAGE_TOPIC),
         ("reset_service", f"{robot}/reset"),

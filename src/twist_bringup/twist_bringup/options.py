@@ -94,8 +94,8 @@ class StackOptions:
     camera_file: str = _option(
         "",
         "Calibration that the judge measures with, compared with the contract's camera at the "
-        "start; empty: calibration/camera.yaml for a real camera where there is one, else the "
-        "contract's camera.",
+        "start; empty: calibration/camera.yaml for a real camera, without which a real arm does "
+        "not start, else the contract's camera; none: go without.",
     )
     reference: str = _option(
         "",
