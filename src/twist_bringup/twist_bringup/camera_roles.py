@@ -109,8 +109,8 @@ def camera_problems(options: StackOptions) -> list[str]:
     if moves and options.camera_source in LAB_CAMERAS and not options.camera_file:
         found.append(
             f"the camera is not calibrated: there is no {CAMERA_FILE}. The policy acts on what it "
-            "sees from one place; measure it with `twist-calibrate`, or say camera_file:=none to go "
-            "without"
+            "sees from one place; measure that with `twist-calibrate`, or say camera_file:=none to "
+            "go without"
         )
     camera_file = "" if options.camera_file == WITHOUT else options.camera_file
     if not camera_file and not options.reference:
