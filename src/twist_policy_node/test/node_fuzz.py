@@ -457,8 +457,8 @@ class FuzzWorld:
         position = self.tip - rotate(turn, _TOOL)
         seen = self.judge.last.get("pose")
         if kind == "jump":
+            # One that is told again, or before the start, is no jump: the last pose decides below.
             position = position + np.array([0.0, 0.0, self.values["pose_jump_limit"] * 2 + 0.2])
-            good = False
         elif kind in ("nan", "huge"):
             bad = rng.choice(_BAD_NUMBERS[:3] if kind == "nan" else _BAD_NUMBERS[3:6])
             position[rng.randrange(3)] = bad

@@ -248,7 +248,8 @@ class Activation:
             frame, pose = self._equipment.camera.frame, self._equipment.pose.pose
             if frame is None or pose is None:  # cannot be: nothing is missing
                 raise RuntimeError("arming ended without a frame or a pose")
-            fault = self._loop.start(frame, pose, now, self._equipment.robot.reading)
+            robot = self._equipment.robot.reading
+            fault = self._loop.start(frame, pose, now, robot, self._servo.heard)
             if fault is None:
                 self._arming = None
                 self._node.get_logger().info("running")

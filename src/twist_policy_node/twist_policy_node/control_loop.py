@@ -215,15 +215,21 @@ class ControlLoop:
         return self._pacer.next_due
 
     def start(
-        self, frame: Frame, pose: ToolPose, now: float, robot: RobotReading | None = None
+        self,
+        frame: Frame,
+        pose: ToolPose,
+        now: float,
+        robot: RobotReading | None = None,
+        servo_heard: float | None = None,
     ) -> Fault | None:
         """Starts an episode at the measured pose; stays idle and returns a fault if it cannot.
 
         Args:
             frame: a fresh frame; the first decision is made on the one after it.
             pose: a fresh pose.
-            now: seconds; Servo was heard of just before.
+            now: seconds.
             robot: the arm's newest state, if there is one.
+            servo_heard: when Servo's last status arrived, seconds; `now` when None.
         """
         self._clear()
         tilt = self._shaper.tool.tilt(pose.orientation)
@@ -248,7 +254,7 @@ class ControlLoop:
         self._poses.reset(pose)
         self._inference.reset()
         self._surprise.reset()
-        self._servo.reset(now)
+        self._servo.reset(now if servo_heard is None else servo_heard)
         self.robot.reset(robot, now)
         if self._gripper is not None:
             self._gripper.reset()

@@ -90,9 +90,9 @@ class ServoWatchdog:
         self.slowed_by = ""
         """Why Servo slows the arm now; empty while it does not."""
 
-    def reset(self, now: float) -> None:
-        """Servo was just heard of."""
-        self._received = now
+    def reset(self, heard: float) -> None:
+        """Starts; Servo was heard of last at `heard`, seconds."""
+        self._received = heard
         self._halted_since = None
         self.slowed_by = ""
 
