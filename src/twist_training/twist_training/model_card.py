@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twist_sim.task_card import load_task_card
 from twist_training.configuration import TrainingConfig
 
 
@@ -20,6 +21,9 @@ def model_card(config: TrainingConfig, training: dict[str, Any], measured: dict[
     inputs = "the image" + (
         " and the measured end-effector position" if config.student.observes_ee_position else ""
     )
+    colours = "The cube is blue"
+    if load_task_card(config.task).goal is not None:
+        colours += " and the goal is red"
     return f"""# {config.task}
 
 A TWIST policy (teacher-student world model distillation; Yamada et al., 2023) for task
@@ -47,9 +51,9 @@ PyTorch {training["torch"]}, {training["precision"]}, {config.threads} threads,
 
 ## Limits
 
-Trained in simulation only, for the camera pose and the workspace in `manifest.json`. The cube is
-blue and the goal is red; other colours were not trained. The numbers above are from simulation
-and say nothing certain about a real robot: see the surprise and the belief before you trust it.
+Trained in simulation only, for the camera pose and the workspace in `manifest.json`. {colours};
+other colours were not trained. The numbers above are from simulation and say nothing certain about
+a real robot: see the surprise and the belief before you trust it.
 """
 
 

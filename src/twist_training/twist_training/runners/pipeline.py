@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
@@ -123,7 +124,8 @@ class Pipeline:
             steps=self.session.contract.episode_steps,
         )
         successes, count = int(episodes.success.sum()), len(episodes)
-        distance = episodes.state[:, -1, self.session.contract.state_slice("object_goal_distance")]
+        rules = self.session.card.task_rules
+        distance = np.array([rules.distance(state) for state in episodes.state[:, -1]])
         low, high = wilson_interval(successes, count).bounds
         nan = float("nan")
         return EvaluationResult(count, successes, low, high, float(distance.mean()), nan, nan, nan)
