@@ -55,12 +55,17 @@ class Builder:
 
 @pytest.fixture
 def moveit(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """MoveIt as if it were installed, with every package below /share."""
+    """MoveIt as if it were installed, with every package but ours below /share."""
     module = ModuleType("moveit_configs_utils")
     module.MoveItConfigsBuilder = Builder  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "moveit_configs_utils", module)
+    ours = config_folder().parent
+
+    def share(name: str) -> str:
+        return str(ours) if name == "twist_bringup" else f"/share/{name}"
+
     index = ModuleType("ament_index_python.packages")
-    index.get_package_share_directory = lambda name: f"/share/{name}"  # type: ignore[attr-defined]
+    index.get_package_share_directory = share  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ament_index_python.packages", index)
     return module
 
@@ -92,7 +97,11 @@ def test_an_empty_or_broken_description_names_its_file(
     with pytest.raises(MoveItError, match=r"robot_description came out empty.*fr3\.urdf\.xacro"):
         moveit_parameters(files("fr3"))
 
+    ours = config_folder().parent
+
     def broken(name: str) -> str:
+        if name == "twist_bringup":
+            return str(ours)
         raise LookupError(f"package {name!r} not found")
 
     monkeypatch.setattr(
