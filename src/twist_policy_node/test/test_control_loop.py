@@ -719,7 +719,7 @@ def test_a_policy_without_a_gripper_is_told_nothing_about_one(world: World) -> N
         ("late", "gripper_late", 3.0),
         ("deaf", "gripper_lost", 0.5),
         ("silent", "gripper_lost", 0.5),
-        ("does not open", "gripper_failed", 0.0),
+        ("never opens", "gripper_failed", 0.0),
     ],
 )
 def test_a_broken_gripper_stops_the_arm(
@@ -734,16 +734,36 @@ def test_a_broken_gripper_stops_the_arm(
         goal.refuse("no connection")
     elif trouble == "silent":
         gripping.fingers_heard = gripping.now
-    elif trouble == "does not open":
+    elif trouble == "never opens":
         goal.end(True, "")
         gripping.policy.action = np.array([0.5, 0.0, 0.0, -1.0])
-        gripping.run(0.4)
-        gripping.goals[1].end(False, "")
+        for attempt in range(1, 6):
+            gripping.run(0.4)
+            assert gripping.loop.phase is Phase.RUNNING
+            gripping.goals[attempt].end(False, "")
     since = gripping.now if trouble != "late" else goal.sent
     if trouble == "deaf":
         since = goal.sent
     gripping.run(within)
     assert_stops(gripping, code, since, within + 0.05)
+
+
+def test_an_opening_that_failed_is_tried_again_unless_the_policy_wants_to_close(
+    gripping: World,
+) -> None:
+    gripping.start()
+    gripping.run(0.25)
+    gripping.goals[0].end(True, "")
+    gripping.policy.action = np.array([0.0, 0.0, 0.0, -1.0])
+    gripping.run(0.4)
+    gripping.goals[1].end(False, "")
+    gripping.run(0.2)
+    assert [goal.command for goal in gripping.goals] == ["close", "open", "open"]
+    gripping.policy.action = np.array([0.0, 0.0, 0.0, 1.0])
+    gripping.goals[2].end(False, "")
+    gripping.run(0.4)
+    assert [goal.command for goal in gripping.goals] == ["close", "open", "open", "close"]
+    assert gripping.loop.phase is Phase.RUNNING
 
 
 def test_a_grasp_of_nothing_is_the_policys_business(gripping: World) -> None:

@@ -38,6 +38,10 @@ class GripperResult(enum.Enum):
     FAILED = "failed"
 
 
+_MOST_OPENINGS = 5
+"""Openings in a row that fail before the gripper counts as broken; each takes half a second."""
+
+
 @dataclass(frozen=True)
 class GripperLimits:
     """When a gripper counts as broken. Seconds.
@@ -97,6 +101,11 @@ class Goal:
         self.over, self.success, self.error = True, success, "" if success else error
 
     @property
+    def opened_in_vain(self) -> bool:
+        """Whether this was to open the gripper and did not."""
+        return self.over and self.command == "open" and not self.success and not self.error
+
+    @property
     def result(self) -> GripperResult:
         """How it stands."""
         if not self.over:
@@ -110,8 +119,6 @@ class Goal:
         if self.over:
             if self.error:
                 return Fault("gripper_refused", f"{name} failed: {self.error}", _CURE)
-            if self.command == "open" and not self.success:
-                return Fault("gripper_failed", "the gripper did not open", _CURE)
         elif age > limits.command:
             return Fault(
                 "gripper_late", f"{name} is not over after {age:.1f} s ({limits.command} s)", _CURE
@@ -145,6 +152,9 @@ class GripperStep:
 class GripperControl:
     """The gripper during one activation: open first, then what the policy asks for.
 
+    Fingers that are pressed onto something do not open until the arm has lifted them: an opening
+    that failed is sent again, a few times in a row, unless the policy asks for something else.
+
     Args:
         contract: has a gripper.
         limits: when it counts as broken.
@@ -168,6 +178,7 @@ class GripperControl:
         self._fingers = fingers
         self._dry_run = dry_run
         self._goal: Goal | None = None
+        self._in_vain = 0
         assert contract.gripper is not None
         self._open_width = contract.gripper.open_width
 
@@ -175,6 +186,7 @@ class GripperControl:
         """Starts an episode with an open gripper."""
         self._gate.reset()
         self._goal = None
+        self._in_vain = 0
 
     def step(self, action: float, now: float) -> GripperStep:
         """Decides on one actor output.
@@ -196,7 +208,11 @@ class GripperControl:
             decision = self._gate.step(0.0 * action if busy else action)
             state = decision.state
             if decision.command is not None:
+                self._in_vain = 0
                 goal = self._goal = Goal(decision.command, now)
+            elif self._goal is not None and self._goal.opened_in_vain:
+                self._in_vain += 1
+                goal = self._goal = Goal("open", now)
         return GripperStep(action, state, goal, self.result, self.width)
 
     @property
@@ -214,8 +230,14 @@ class GripperControl:
         """What is wrong with the gripper at `now`, if anything."""
         if self._dry_run:
             return None
-        if self._goal is not None and (fault := self._goal.check(now, self._limits)) is not None:
-            return fault
+        if self._goal is not None:
+            fault = self._goal.check(now, self._limits)
+            if fault is not None:
+                return fault
+            if self._goal.opened_in_vain and self._in_vain >= _MOST_OPENINGS - 1:
+                return Fault(
+                    "gripper_failed", f"the gripper did not open {_MOST_OPENINGS} times", _CURE
+                )
         fingers = self._fingers()
         silence = math.inf if fingers is None else now - fingers.received
         if silence > self._limits.silence:
