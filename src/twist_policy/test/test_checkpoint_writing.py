@@ -155,7 +155,7 @@ def test_numbers_that_are_not_json_are_refused(folder: Path) -> None:
 def test_an_unknown_synthetic_behaviour_is_refused(
     tmp_path: Path, contract: PolicyContract
 ) -> None:
-    with pytest.raises(ValueError, match="choose one of hold, forward, .*grip"):
+    with pytest.raises(ValueError, match=r"choose one of hold, forward, .*grip"):
         write_synthetic_checkpoint(tmp_path / "m", contract, behaviour="dance")  # type: ignore[arg-type]
 
 
