@@ -186,16 +186,6 @@ def test_success_is_ten_centimetres_of_air_under_the_cube(height, success):
     assert RULES.distance(state) == pytest.approx(max(0.0, 0.12 - height))
 
 
-def test_a_hand_closed_on_nothing_costs_something_and_rest_is_at_home():
-    waiting, empty = _state(), _state()
-    empty[12] = 1.0
-    assert RULES.reward(empty) < RULES.reward(waiting)
-    home = _state(0.15, tip=CARD.home.tool_position, grasped=True)
-    corner = home.copy()
-    corner[:3] = (0.66, 0.2, 0.25)
-    assert RULES.reward(corner) < RULES.reward(home) - 0.4
-
-
 def test_the_reward_rises_along_the_way():
     way = [
         _state(tip=(0.45, 0.0, 0.15)),

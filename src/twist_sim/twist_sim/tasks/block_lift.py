@@ -30,8 +30,6 @@ class BlockLiftParameters:
         lift_weight: weight of the clearance, in units of `near_clearance`.
         near_clearance: clearance at which the soft success term is one half.
         near_width: width of that sigmoid.
-        empty_weight: cost of a hand that was told to close and holds nothing.
-        rest_weight: weight of holding the lifted cube with the tool at its home.
     """
 
     success_clearance: float
@@ -41,8 +39,6 @@ class BlockLiftParameters:
     lift_weight: float
     near_clearance: float
     near_width: float
-    empty_weight: float
-    rest_weight: float
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -68,7 +64,6 @@ class BlockLiftRules:
             path="rule_parameters",
         )
         self._half = card.object.size / 2
-        self._home = card.home.tool_position
         self._fields = (
             StateField("ee_position", "m", 3, (0.5, 0.0, 0.08), 10.0),
             StateField("object_position", "m", 3, (0.5, 0.0, 0.05), 10.0),
@@ -101,26 +96,22 @@ class BlockLiftRules:
         )
 
     def reward(self, state: NDArray[np.floating]) -> float:
-        """Reaching the cube, holding it, its clearance, soft success, and coming to rest.
+        """Reaching the cube, holding it, its clearance, and soft success.
 
-        With e the tip's distance from the cube's centre, c its clearance, r the tip's distance
-        from home, held = 1 when grasped, empty = 1 when told to close and not grasped, and
-        near = held sigmoid((c - near_clearance) / near_width), the reward is
-        reach_weight max(1 - e/reach, 0) + grasp_weight held - empty_weight empty
-        + lift_weight held min(max(c, 0)/near_clearance, 1)
-        + near (1 + rest_weight max(1 - r/reach, 0)).
+        With e the tip's distance from the cube's centre, c its clearance, held = 1 when grasped
+        and near = sigmoid((c - near_clearance) / near_width) held, the reward is
+        reach_weight max(1 - e/reach, 0) + grasp_weight held
+        + lift_weight held min(max(c, 0)/near_clearance, 1) + near.
         """
         p = self.parameters
-        clearance, held, told = float(state[6]), float(state[11]), float(state[12])
+        clearance, held = float(state[6]), float(state[11])
         tip = math.hypot(*state[7:10].tolist())
         near = held / (1.0 + math.exp(min((p.near_clearance - clearance) / p.near_width, 60.0)))
         raised = min(max(clearance, 0.0) / p.near_clearance, 1.0)
-        from_home = math.dist(state[:3].tolist(), self._home)
         return (
             p.reach_weight * max(1.0 - tip / p.reach, 0.0)
             + held * (p.grasp_weight + p.lift_weight * raised)
-            - p.empty_weight * (told > 0.0 and held < 0.5)
-            + near * (1.0 + p.rest_weight * max(1.0 - from_home / p.reach, 0.0))
+            + near
         )
 
     def success(self, state: NDArray[np.floating]) -> bool:

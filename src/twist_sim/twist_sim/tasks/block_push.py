@@ -20,26 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockPushParameters:
-    """Numbers of the success rule and the reward, metres but for `floor` and the weights.
+    """Numbers of the success rule and the reward, metres but for `floor` and `reach_weight`.
 
     Attributes:
         success_distance: largest cube-goal distance in the table plane that is a success.
-        progress: cube-goal distance beyond the dead band at which progress is zero.
-        reach: distance over which the reaching term falls to zero.
+        reach: distance over which the linear terms fall to zero.
         floor: the progress term is never below minus this.
         reach_weight: weight of being at the pre-push point.
         behind: of the pre-push point behind the cube's centre as seen from the goal.
         push_height: z of the pre-push point.
         near_distance: cube-goal distance at which the soft success term is one half.
         near_width: width of that sigmoid.
-        dead_band: cube-goal distance below which progress counts as complete.
-        rest_weight: weight of letting go of a cube that is near the goal.
-        touch: distance between tip and cube centre at which letting go counts for nothing.
-        rest: distance beyond `touch` at which it counts in full.
     """
 
     success_distance: float
-    progress: float
     reach: float
     floor: float
     reach_weight: float
@@ -47,10 +41,6 @@ class BlockPushParameters:
     push_height: float
     near_distance: float
     near_width: float
-    dead_band: float
-    rest_weight: float
-    touch: float
-    rest: float
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -112,30 +102,23 @@ class BlockPushRules:
         )
 
     def reward(self, state: NDArray[np.floating]) -> float:
-        """Progress of the cube, reaching the pre-push point, soft success, and letting go.
+        """Progress of the cube, plus reaching the pre-push point, plus soft success.
 
-        With d the cube-goal distance, e the tip's distance from the pre-push point, t its
-        distance from the cube's centre and near = sigmoid((near_distance - d) / near_width), the
-        reward is max(1 - max(d - dead_band, 0)/progress, -floor)
-        + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near
-        + rest_weight near clip((t - touch)/rest, 0, 1).
-
-        The last term makes a solved episode stay solved: without it the tool goes on nudging the
-        cube for the last millimetres, and a policy that sees less well pushes it out again.
+        With d the cube-goal distance, e the tip's distance from the pre-push point and
+        near = sigmoid((near_distance - d) / near_width), the reward is
+        max(1 - d/reach, -floor) + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near.
         """
         p = self.parameters
-        ex, ey, ez, cx, cy, cz, gx, gy = state[:8].tolist()
+        ex, ey, ez, cx, cy, _, gx, gy = state[:8].tolist()
         dx, dy = cx - gx, cy - gy
         distance = math.hypot(dx, dy)
         inverse = p.behind / distance if distance > 1e-6 else 0.0
         tip = math.hypot(ex - cx - dx * inverse, ey - cy - dy * inverse, ez - p.push_height)
         exponent = (distance - p.near_distance) / p.near_width
         near = 1.0 / (1.0 + math.exp(min(exponent, 60.0)))
-        progress = max(1.0 - max(distance - p.dead_band, 0.0) / p.progress, -p.floor)
+        progress = max(1.0 - distance / p.reach, -p.floor)
         reach = near + (1.0 - near) * max(1.0 - tip / p.reach, 0.0)
-        apart = math.hypot(ex - cx, ey - cy, ez - cz)
-        released = min(max((apart - p.touch) / p.rest, 0.0), 1.0)
-        return progress + p.reach_weight * reach + near * (1.0 + p.rest_weight * released)
+        return progress + p.reach_weight * reach + near
 
     def success(self, state: NDArray[np.floating]) -> bool:
         """Whether the cube's centre is within the success distance of the goal's."""
