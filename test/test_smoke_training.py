@@ -20,16 +20,31 @@ def _run(*command: str) -> str:
     return result.stdout
 
 
+# Whether the policy is stopped in time is tested elsewhere; here a busy machine must not stop it.
+_LIMITS = """
+/twist_policy_node:
+  ros__parameters:
+    frame_age_limit: 1.0
+    frame_interval_limit: 1.0
+    pose_age_limit: 1.0
+    robot_state_age_limit: 1.0
+    servo_silence_limit: 1.0
+    activation_timeout: 30.0
+"""
+
+
 def test_a_smoke_checkpoint_runs_in_the_graph(tmp_path: Path, ros_domain_id: int) -> None:
     run = tmp_path / "run"
     _run("twist-train", "all", "task=block_push", "preset=smoke", f"output={run}")
-    output = tmp_path / "bags"
+    output, limits = tmp_path / "bags", tmp_path / "limits.yaml"
+    limits.write_text(_LIMITS)
     _run(
         "run_stack",
         f"checkpoint:={run / 'checkpoint'}",
         "trials:=1",
         "episode_steps:=30",
         f"output:={output}",
+        f"params_file:={limits}",
         "report:=false",
     )
     results = json.loads((output / "results.json").read_text())
