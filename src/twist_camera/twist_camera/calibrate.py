@@ -59,10 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except _ERRORS as error:
-        print(f"twist-calibrate: {error}", file=sys.stderr)
-        return 1
-    except ValueError as error:
+    except (*_ERRORS, ValueError) as error:
         print(f"twist-calibrate: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

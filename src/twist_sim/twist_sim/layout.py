@@ -127,11 +127,10 @@ def draw_practice(card: TaskCard, seed: int, trial: int) -> Practice:
     start = card.practice[int(generator.choice(len(weights), p=weights / weights.sum()))]
     distances = start.distance or card.layout.distance
     layout = _draw_layout(card, generator, distances, start.margin)
-    lift = 0.0
     if start.held_height is not None:
-        lift = float(generator.uniform(*start.held_height)) - layout.object_position[2]
-        x, y, z = layout.object_position
-        layout = Layout((x, y, z + lift), float(generator.uniform(-0.05, 0.05)), (x, y, 0.0))
+        x, y, _ = layout.object_position
+        height = float(generator.uniform(*start.held_height))
+        layout = Layout((x, y, height), float(generator.uniform(-0.05, 0.05)), (x, y, 0.0))
     ahead = np.array(layout.goal_position[:2]) - np.array(layout.object_position[:2])
     norm = float(np.linalg.norm(ahead))
     cosine, sine = (ahead / norm).tolist() if norm > 0.0 else (1.0, 0.0)

@@ -107,3 +107,15 @@ def _build_dataclass(hint: type, data: Any, source: str, path: str) -> Any:
 
 def _describe(hint: Any) -> str:
     return {int: "a whole number", str: "text", bool: "true or false"}.get(hint, str(hint))
+
+
+def require_positive_fields(parameters: Any) -> None:
+    """Refuses a dataclass of numbers, one of which is not positive.
+
+    Raises:
+        ValueError: naming the field.
+    """
+    for field in dataclasses.fields(parameters):
+        value = getattr(parameters, field.name)
+        if value <= 0:
+            raise ValueError(f"{field.name} must be positive, found {value}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twist_policy.contract import StateField
 from twist_sim.tasks.orientation import yaw_of
-from twist_sim.typed_yaml import TaskCardError, parse
+from twist_sim.typed_yaml import TaskCardError, parse, require_positive_fields
 
 if TYPE_CHECKING:
     from twist_sim.task_card import TaskCard
@@ -43,10 +43,7 @@ class BlockPushParameters:
     near_width: float
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value <= 0:
-                raise ValueError(f"{field.name} must be positive, found {value}")
+        require_positive_fields(self)
 
 
 class BlockPushRules:
