@@ -25,6 +25,29 @@ class Teacher(nn.Module):
         self.behaviour = ActorCritic(config, session.contract.action_size)
 
 
+class SmoothNoise:
+    """Temporally smooth noise of about unit variance: a first-order autoregressive process.
+
+    Args:
+        generator: source of the noise.
+        shape: of a draw.
+        kept: share of the last draw in the next one.
+        fresh: share of new Gaussian noise.
+    """
+
+    def __init__(
+        self, generator: np.random.Generator, shape: tuple[int, int], kept: float, fresh: float
+    ) -> None:
+        self._generator, self._kept, self._fresh = generator, kept, fresh
+        self._last = np.zeros(shape)
+
+    def draw(self) -> NDArray[np.float64]:
+        """The next values."""
+        fresh = self._generator.normal(size=self._last.shape)
+        self._last = self._kept * self._last + self._fresh * fresh
+        return self._last
+
+
 class TeacherPolicy:
     """The teacher acting on privileged state, for N environments at once.
 
@@ -54,7 +77,8 @@ class TeacherPolicy:
         self._h, self._z = self._teacher.world_model.rssm.initial(len(trials))
         count = len(trials)
         self._sigma = self._generator.uniform(0.0, self._noise, size=(count, 1))
-        self._disturbance = np.zeros((count, self._session.contract.action_size))
+        shape = (count, self._session.contract.action_size)
+        self._disturbance = SmoothNoise(self._generator, shape, 0.8, 0.6)
 
     @torch.no_grad()
     def act(self, observation: Observation) -> Float:
@@ -71,9 +95,7 @@ class TeacherPolicy:
         action = distribution.rsample() if self._explore else distribution.mode
         result: Float = action.cpu().numpy()
         if self._noise > 0.0:
-            fresh = self._generator.normal(size=self._disturbance.shape)
-            self._disturbance = 0.8 * self._disturbance + 0.6 * fresh
-            result = np.clip(result + self._sigma * self._disturbance, -1.0, 1.0)
+            result = np.clip(result + self._sigma * self._disturbance.draw(), -1.0, 1.0)
         return result.astype(np.float32)
 
 
@@ -90,13 +112,12 @@ class RandomPolicy:
 
     def reset(self, trials: NDArray[np.int64]) -> None:
         """Starts N episodes."""
-        self._action = np.zeros((len(trials), self._session.contract.action_size))
+        shape = (len(trials), self._session.contract.action_size)
+        self._noise = SmoothNoise(self._generator, shape, 0.8, 0.6)
 
     def act(self, observation: Observation) -> Float:
         """Actions in [-1, 1], (N, A)."""
-        fresh = self._generator.normal(size=self._action.shape)
-        self._action = 0.8 * self._action + 0.6 * fresh
-        return np.clip(self._action, -1.0, 1.0).astype(np.float32)
+        return np.clip(self._noise.draw(), -1.0, 1.0).astype(np.float32)
 
 
 class ScriptedPolicy:
@@ -117,12 +138,12 @@ class ScriptedPolicy:
 
     def reset(self, trials: NDArray[np.int64]) -> None:
         """Draws each episode's share of noise."""
-        self._disturbance = np.zeros((len(trials), self._session.contract.action_size))
+        shape = (len(trials), self._session.contract.action_size)
+        self._disturbance = SmoothNoise(self._generator, shape, 0.7, 0.7)
         self._sigma = self._noise * self._generator.uniform(0.2, 1.0, size=(len(trials), 1))
 
     def act(self, observation: Observation) -> Float:
         """Actions in [-1, 1], (N, A)."""
-        fresh = self._generator.normal(size=self._disturbance.shape)
-        self._disturbance = 0.7 * self._disturbance + 0.7 * fresh
         action = np.stack([self._behaviour.act(state) for state in observation.state])
-        return np.clip(action + self._sigma * self._disturbance, -1.0, 1.0).astype(np.float32)
+        noisy = action + self._sigma * self._disturbance.draw()
+        return np.clip(noisy, -1.0, 1.0).astype(np.float32)
