@@ -34,6 +34,7 @@ from geometry_msgs.msg import PoseStamped
 from graph_processes import GraphProcesses
 from graph_promises import BUSY_CODES, CAMERA_FAULTS, GraphProbe, stamp
 from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 
@@ -57,6 +58,7 @@ PARAMETERS = """
 /twist_policy_node:
   ros__parameters:
     activation_timeout: 30.0
+    service_timeout: 30.0
 /servo_node:
   ros__parameters:
     joint_state_timeout: 60.0
@@ -244,14 +246,15 @@ def _restart_servo(bench: Bench) -> None:
 def _restart_policy(bench: Bench) -> None:
     bench.processes.wait(POLICY)
     bench.processes.start(POLICY)
-    # An old server may be found first; its answer never comes.
-    end = time.monotonic() + 120.0
+    # The killed node's servers are remembered for some 20 s; what is sent to them is lost.
+    probe, end = bench.probe, time.monotonic() + 120.0
+    request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
     while True:
-        try:
-            if bench.probe.change_state(Transition.TRANSITION_CONFIGURE):
+        with contextlib.suppress(AssertionError):
+            probe.call(ChangeState, f"/{POLICY}/change_state", request, timeout=10)
+            state = probe.call(GetState, f"/{POLICY}/get_state", GetState.Request(), timeout=5)
+            if state.current_state.id == State.PRIMARY_STATE_INACTIVE:
                 return
-        except AssertionError:
-            pass
         assert time.monotonic() < end, bench.processes.log_tail(POLICY)
 
 

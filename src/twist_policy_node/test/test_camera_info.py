@@ -34,8 +34,8 @@ def camera(ros_domain_id: int, contract: PolicyContract) -> Iterator[Any]:
         if values["fx"]:
             k = [values["fx"], 0.0, values["cx"], 0.0, model.fy, model.cy, 0.0, 0.0, 1.0]
             message.k, message.d = k, [0.0] * 5
-        camera._message = None
-        while camera._message is None:
+        camera._serialized = None
+        while camera._serialized is None:
             publisher.publish(message)
             executor.spin_once(timeout_sec=0.1)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
 from twist_policy.camera_match import CameraIntrinsics, CameraMatchError, check_intrinsics
 from twist_policy.contract import PolicyContract
+from twist_policy_node.endpoints import subscribe_newest
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -25,19 +26,19 @@ class CameraInfoInput:
     def __init__(self, node: Node, contract: PolicyContract) -> None:
         self._node = node
         self._contract = contract
-        self._message: CameraInfo | None = None
+        self._serialized: bytes | None = None
         self.topic = node.resolve_topic_name("camera_info")
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = node.create_subscription(
-            CameraInfo, "camera_info", self._on_info, newest
+        # It comes with every frame and is looked at before a start alone: kept as it came.
+        self._subscription = subscribe_newest(
+            node, CameraInfo, "camera_info", self._on_info, raw=True
         )
 
     def destroy(self) -> None:
         """Ends the subscription."""
         self._node.destroy_subscription(self._subscription)
 
-    def _on_info(self, message: CameraInfo) -> None:
-        self._message = message
+    def _on_info(self, serialized: bytes) -> None:
+        self._serialized = serialized
 
     def trouble(self, limit: float, *, required: bool) -> str | None:
         """Why the policy must not look through this camera, in words; None when it may.
@@ -46,7 +47,9 @@ class CameraInfoInput:
             limit: largest shift of the picture, pixels of the full frame.
             required: whether a calibration has to be there; else only one that is there counts.
         """
-        message = self._message
+        message: CameraInfo | None = None
+        if self._serialized is not None:
+            message = deserialize_message(self._serialized, CameraInfo)
         # A camera whose driver knows no calibration says so by a focal length of zero.
         if message is None or message.k[0] == 0.0:
             if not required:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 
 from twist_policy.contract import GripperSpec
+from twist_policy_node.endpoints import subscribe_newest
 from twist_policy_node.gripper import Fingers, Goal
 from twist_policy_node.gripper_messages import Grasp, Move
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rclpy.node import Node
     from rclpy.task import Future
 
-_FINGERS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _ENDED = {GoalStatus.STATUS_SUCCEEDED, GoalStatus.STATUS_ABORTED}
 """Statuses with a result of the gripper. A grasp of nothing is aborted by Franka's driver."""
 
@@ -48,8 +47,8 @@ class GripperClient:
         self._move = ActionClient(node, Move, f"{name}/move")
         self._grasp = ActionClient(node, Grasp, f"{name}/grasp")
         self._names = [node.resolve_topic_name(f"{name}/{part}") for part in ("move", "grasp")]
-        self._subscription = node.create_subscription(
-            JointState, f"{name}/joint_states", self._on_joint_states, _FINGERS_QOS
+        self._subscription = subscribe_newest(
+            node, JointState, f"{name}/joint_states", self._on_joint_states
         )
         self._topic = self._subscription.topic_name
         self.fingers: Fingers | None = None

@@ -31,6 +31,7 @@ from twist_policy_node.diagnostics import (
     input_health,
     policy_health,
 )
+from twist_policy_node.endpoints import advertise
 from twist_policy_node.gripper_client import GripperClient
 from twist_policy_node.parameter_declaration import NodeParameters
 from twist_policy_node.parameters import ParameterError, check_together
@@ -76,9 +77,9 @@ class PolicyNode(LifecycleNode):
         self._pause_call: ServiceCall | None = None
         self._table = NodeParameters(self, lambda: self._activation is not None)
         self._values = values = self._table.values()
-        self._steps = self.create_publisher(PolicyStep, "~/step", 10)
-        self._beliefs = self.create_publisher(Belief, "~/belief", 10)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._steps = advertise(self, PolicyStep, "~/step", 10)
+        self._beliefs = advertise(self, Belief, "~/belief", 10)
+        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", 10)
         self._tick_timer = self.create_timer(1.0 / values["command_rate"], self._on_tick)
         self._tick_timer.cancel()
         self.create_timer(1.0 / values["diagnostics_rate"], self._on_diagnostics_timer)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twist_msgs.msg import RobotState
+from twist_policy_node.endpoints import subscribe_newest
 from twist_policy_node.robot_watchdog import RobotReading, RobotWatchdog
-from twist_policy_node.sensor_inputs import NEWEST, StampedInput
+from twist_policy_node.sensor_inputs import StampedInput
 from twist_policy_node.watchdogs import WatchdogLimits
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ class RobotStateInput(StampedInput):
         self._on_state = on_state
         self.reading: RobotReading | None = None
         """The newest."""
-        self._subscription = node.create_subscription(
-            RobotState, "robot_state", self._on_message, NEWEST
-        )
+        self._subscription = subscribe_newest(node, RobotState, "robot_state", self._on_message)
 
     def destroy(self) -> None:
         """Ends the subscription."""

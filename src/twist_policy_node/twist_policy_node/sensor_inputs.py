@@ -12,20 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import ToolPose
 from twist_policy_node.control_loop import Frame
+from twist_policy_node.endpoints import subscribe_newest
 from twist_policy_node.image_decoding import ImageError, decode_image
 from twist_policy_node.tool_frame import ToolFrame, unit_quaternion
 
 if TYPE_CHECKING:
     from rclpy.node import Node
-
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Fits reliable and best-effort publishers, and never queues old messages."""
 
 
 class StampedInput:
@@ -110,7 +107,7 @@ class CameraInput(StampedInput):
         self._source: str | None = None
         self.frame: Frame | None = None
         """Last usable frame."""
-        self._subscription = node.create_subscription(Image, "image_raw", self._on_image, NEWEST)
+        self._subscription = subscribe_newest(node, Image, "image_raw", self._on_image)
 
     def destroy(self) -> None:
         """Ends the subscription."""
@@ -177,7 +174,7 @@ class PoseInput(StampedInput):
         self._on_error = on_error
         self.pose: ToolPose | None = None
         """Last usable pose."""
-        self._subscription = node.create_subscription(PoseStamped, "ee_pose", self._on_pose, NEWEST)
+        self._subscription = subscribe_newest(node, PoseStamped, "ee_pose", self._on_pose)
 
     def destroy(self) -> None:
         """Ends the subscription."""

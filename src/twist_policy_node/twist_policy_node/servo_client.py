@@ -12,6 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import Command, CommandMode, PoseCommand
+from twist_policy_node.endpoints import advertise, subscribe_newest
 from twist_policy_node.servo_api import SERVO_APIS, Request, ServoApi
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _REPEAT_PERIOD = 0.5
 """Seconds after which a request without an answer is sent again."""
 _TYPES = {CommandMode.POSE: PoseStamped, CommandMode.TWIST: TwistStamped}
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-_STATUS_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class ServiceCall:
@@ -139,8 +139,8 @@ class ServoClient:
         self._topics = [node.resolve_topic_name(topic) for topic in _TOPICS.values()]
         self._own_topic = node.resolve_topic_name(_TOPICS[mode])
         self._api: ServoApi = SERVO_APIS[api](node, mode)
-        self._status = node.create_subscription(
-            self._api.status_type, "servo_node/status", self._on_status_message, _STATUS_QOS
+        self._status = subscribe_newest(
+            node, self._api.status_type, "servo_node/status", self._on_status_message
         )
         self.heard: float | None = None
         """When the last status arrived, steady seconds."""
@@ -164,9 +164,7 @@ class ServoClient:
     def open(self) -> None:
         """Begins to be a commander."""
         if self._publisher is None:
-            self._publisher = self._node.create_publisher(
-                _TYPES[self._mode], _TOPICS[self._mode], _QOS
-            )
+            self._publisher = advertise(self._node, _TYPES[self._mode], _TOPICS[self._mode], _QOS)
 
     def close(self) -> None:
         """Ends being a commander."""
