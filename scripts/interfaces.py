@@ -39,13 +39,19 @@ ORDER = (
 KINDS = {
     "create_publisher": "publishes",
     "create_subscription": "subscribes",
+    "advertise": "publishes",
+    "subscribe_newest": "subscribes",
     "create_service": "serves",
     "create_client": "calls",
     "ActionServer": "serves action",
     "ActionClient": "calls action",
 }
+PUBLISHING = {"create_publisher", "advertise"}
+TAKES_NODE = {"ActionServer", "ActionClient", "advertise", "subscribe_newest"}
+"""Functions whose first argument is the node, before type and name."""
 TYPE_NAMES = {bool: "bool", int: "integer", float: "double", str: "string", list: "string[]"}
 SENSOR_DATA = "best effort, depth 5"
+NEWEST = "best effort, depth 1"
 _INTERFACE = re.compile(r"\w+\.(msg|srv|action)")
 
 
@@ -235,22 +241,23 @@ def interfaces_of(module: Module) -> list[Interface]:
     functions = [n for n in ast.walk(module.tree) if isinstance(n, ast.FunctionDef)]
     for call in (n for n in ast.walk(module.tree) if isinstance(n, ast.Call)):
         word = _last_word(call.func)
-        if word not in KINDS:
+        around = [f for f in functions if f.lineno <= call.lineno <= (f.end_lineno or 0)]
+        # What one of these functions does inside is told where it is called.
+        if word not in KINDS or any(f.name in KINDS for f in around):
             continue
-        is_action = word.startswith("Action")
-        arguments = call.args[1:] if is_action else call.args
+        arguments = call.args[1:] if word in TAKES_NODE else call.args
         if len(arguments) < 2:
             continue
-        around = [f for f in functions if f.lineno <= call.lineno <= (f.end_lineno or 0)]
         resolver = Resolver(module, around[-1] if around else None)
-        topic = word in ("create_publisher", "create_subscription")
-        qos = arguments[2 if word == "create_publisher" else 3 : 4] if topic else []
+        if word in PUBLISHING:
+            qos = resolver.qos(arguments[2])
+        elif word == "create_subscription":
+            qos = resolver.qos(arguments[3])
+        else:
+            qos = NEWEST if word == "subscribe_newest" else ""
         names, types = resolver.texts(arguments[1]), resolver.types(arguments[0])
         pairs = zip(names, types * len(names) if len(types) == 1 else types, strict=False)
-        found += [
-            Interface(KINDS[word], name, type_, resolver.qos(qos[0] if qos else None))
-            for name, type_ in pairs
-        ]
+        found += [Interface(KINDS[word], name, type_, qos) for name, type_ in pairs]
     return found
 
 
@@ -276,7 +283,7 @@ def _range(row: Any) -> str:
     choices = getattr(row, "choices", ())
     if choices:
         return ", ".join(map(str, choices))
-    bounds = getattr(row, "bounds", None) or getattr(row, "range", None)
+    bounds = getattr(row, "bounds", None)
     if bounds is None and getattr(row, "minimum", None) is not None:
         bounds = (row.minimum, row.maximum)
     return f"{bounds[0]:g} … {bounds[1]:g}" if bounds else ""

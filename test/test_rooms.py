@@ -10,19 +10,21 @@ import pytest
 SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 MAY_IMPORT = {
+    "twist_nodes": set(),
     "twist_policy": set(),
-    "twist_policy_node": {"twist_policy", "twist_msgs"},
+    "twist_policy_node": {"twist_policy", "twist_nodes", "twist_msgs"},
     "twist_camera": {"twist_policy"},
-    "twist_camera/ros": {"twist_policy", "twist_msgs"},
-    "twist_robot": {"twist_policy", "twist_msgs", "twist_sim"},
+    "twist_camera/ros": {"twist_policy", "twist_nodes", "twist_msgs"},
+    "twist_robot": {"twist_policy", "twist_nodes", "twist_msgs", "twist_sim"},
     "twist_sim": {"twist_policy"},
-    "twist_sim/ros": {"twist_policy", "twist_msgs"},
+    "twist_sim/ros": {"twist_policy", "twist_nodes", "twist_msgs"},
     "twist_training": {"twist_policy", "twist_sim"},
-    "twist_evaluation": {"twist_policy", "twist_sim", "twist_msgs"},
-    "twist_robot/motion": {"twist_msgs", "twist_sim"},
-    "twist_viewer": {"twist_policy", "twist_sim", "twist_msgs"},
+    "twist_evaluation": {"twist_policy", "twist_nodes", "twist_sim", "twist_msgs"},
+    "twist_robot/motion": {"twist_nodes", "twist_msgs", "twist_sim"},
+    "twist_viewer": {"twist_policy", "twist_nodes", "twist_sim", "twist_msgs"},
     "twist_bringup": {
         "twist_msgs",
+        "twist_nodes",
         "twist_policy",
         "twist_policy_node",
         "twist_sim",
@@ -34,6 +36,7 @@ MAY_IMPORT = {
 
 MAY_USE_ROS = {
     "twist_camera/ros",
+    "twist_nodes",
     "twist_policy_node",
     "twist_robot",
     "twist_robot/motion",

@@ -35,17 +35,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from builtin_interfaces.msg import Time as TimeMessage
 from numpy.typing import NDArray
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -53,6 +46,9 @@ from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
+
+from twist_nodes.node_process import FatalNodeError, run_node
+from twist_nodes.parameters import ParameterRow, declare_parameters
 
 FAULTS = (
     "none",
@@ -76,8 +72,29 @@ _FRAMES_FOR_RATE = 100
 IMAGE_TOPIC = "camera/camera/color/image_raw"
 INFO_TOPIC = "camera/camera/color/camera_info"
 
+PARAMETERS = (
+    ParameterRow("width", 640, "pixels", (2, 4096)),
+    ParameterRow("height", 480, "pixels", (2, 4096)),
+    ParameterRow(
+        "rate",
+        0.0,
+        "frames per second; 0: as recorded, 30 for synthetic frames",
+        (0.0, 240.0),
+    ),
+    ParameterRow(
+        "delay",
+        0.5,
+        "seconds, for the faults delay, stale and future_stamp",
+        (0.0, 60.0),
+        read_only=False,
+    ),
+    ParameterRow("frame_id", "camera_color_optical_frame", "of the stamps"),
+    ParameterRow("bag", "", "recorded bag to play in a loop; empty: synthetic frames"),
+    ParameterRow("fault", "none", f"one of {', '.join(FAULTS)}", read_only=False),
+)
 
-class MockCameraError(RuntimeError):
+
+class MockCameraError(FatalNodeError):
     """The camera cannot start: the bag has no usable pictures, or a parameter is wrong."""
 
 
@@ -159,20 +176,10 @@ class MockCamera(Node):
 
     def __init__(self) -> None:
         super().__init__("mock_camera")
-        self._width = self._whole("width", 640, "pixels", 2, 4096)
-        self._height = self._whole("height", 480, "pixels", 2, 4096)
-        rate = self._number(
-            "rate", 0.0, "frames per second; 0: as recorded, 30 for synthetic frames", 0.0, 240.0
-        )
-        self._number(
-            "delay", 0.5, "seconds, for the faults delay, stale and future_stamp", 0.0, 60.0
-        )
-        self._frame_id = self._text("frame_id", "camera_color_optical_frame", "of the stamps")
-        bag = self._text("bag", "", "recorded bag to play in a loop; empty: synthetic frames")
-        self.declare_parameter(
-            "fault", "none", ParameterDescriptor(description=f"one of {', '.join(FAULTS)}")
-        )
-        self._check_fault(self.get_parameter("fault").value)
+        values = declare_parameters(self, PARAMETERS)
+        self._width, self._height = values["width"], values["height"]
+        self._frame_id, rate, bag = values["frame_id"], values["rate"], values["bag"]
+        self._check_fault(values["fault"])
         self.add_on_set_parameters_callback(self._on_set)
         self._bag = Path(bag) if bag else None
         if rate <= 0.0:
@@ -243,20 +250,6 @@ class MockCamera(Node):
         if fault not in FAULTS:
             raise MockCameraError(f"fault {fault!r} is unknown; allowed: {', '.join(FAULTS)}")
 
-    def _whole(self, name: str, default: int, unit: str, low: int, high: int) -> int:
-        bounds = [IntegerRange(from_value=low, to_value=high, step=1)]
-        described = ParameterDescriptor(description=unit, read_only=True, integer_range=bounds)
-        return int(self.declare_parameter(name, default, described).value)
-
-    def _number(self, name: str, default: float, unit: str, low: float, high: float) -> float:
-        bounds = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
-        described = ParameterDescriptor(description=unit, floating_point_range=bounds)
-        return float(self.declare_parameter(name, default, described).value)
-
-    def _text(self, name: str, default: str, description: str) -> str:
-        described = ParameterDescriptor(description=description, read_only=True)
-        return str(self.declare_parameter(name, default, described).value)
-
 
 def stamp_of(fault: str, now: Time, delay: Duration) -> TimeMessage:
     """The stamp of a picture that is taken now."""
@@ -318,21 +311,7 @@ def _give_images_room() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script."""
     _give_images_room()
-    node: MockCamera | None = None
-    try:
-        rclpy.init(args=list(sys.argv if arguments is None else arguments))
-        node = MockCamera()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except MockCameraError as error:
-        print(f"[FATAL] [0] [mock_camera]: {error}", file=sys.stderr)
-        return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return run_node("mock_camera", MockCamera, arguments)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 
 from twist_evaluation.recorded_topics import DEFAULT_TOPICS, TopicError, parse_topics  # noqa: E402
-from twist_evaluation.recorder_node import Recorder  # noqa: E402
+from twist_evaluation.recorder_node import Recorder, main  # noqa: E402
 from twist_msgs.msg import Trial  # noqa: E402
 from twist_msgs.srv import StartRecording, StopRecording  # noqa: E402
 
@@ -303,3 +303,10 @@ def test_wrong_topic_lines_are_named(line: str, expected: str) -> None:
 def test_topic_listed_twice_is_refused() -> None:
     with pytest.raises(TopicError, match="twice"):
         parse_topics(["a sensor_msgs/msg/Image", "a sensor_msgs/msg/Image"])
+
+
+def test_a_wrong_parameter_ends_the_process_with_2_and_the_reason(
+    ros_domain_id: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--ros-args", "-p", "queue_megabytes:=0"]) == 2
+    assert "recorder: parameter queue_megabytes is refused" in capsys.readouterr().err

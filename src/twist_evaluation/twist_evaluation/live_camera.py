@@ -6,20 +6,14 @@ import time
 from collections.abc import Callable
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import Image as ImageMessage
 
 from twist_evaluation.camera_measurement import StampedFrame
 from twist_evaluation.image_frames import FrameError, rgb_frame
 from twist_evaluation.observer.colours import Image
+from twist_nodes.endpoints import LATCHED, subscribe_newest
 
-_SENSOR = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-_SHOWN = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 _SHOW_PERIOD = 0.2  # seconds
 
 
@@ -36,8 +30,8 @@ class LiveCamera:
         self._latest: ImageMessage | None = None
         self._drawn: Callable[[Image], Image] | None = None
         self._shown_at = 0.0
-        node.create_subscription(ImageMessage, topic, self._on_image, _SENSOR)
-        self._placement = node.create_publisher(ImageMessage, "~/placement", _SHOWN)
+        subscribe_newest(node, ImageMessage, topic, self._on_image)
+        self._placement = node.create_publisher(ImageMessage, "~/placement", LATCHED)
 
     def latest(self) -> StampedFrame | None:
         """The newest picture; None before the first, or when it cannot be decoded."""

@@ -16,14 +16,14 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from twist_evaluation.operator_prompt import Question
-from twist_evaluation.ros_operator import LATCHED
 from twist_msgs.msg import OperatorQuestion
 from twist_msgs.srv import AnswerQuestion
+from twist_nodes.endpoints import LATCHED
+from twist_nodes.spinning import spinning
 
 _END = object()
 _CALL_TIMEOUT = 10.0  # seconds
@@ -71,13 +71,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``operator_console``."""
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = OperatorConsole()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
-    spinner.start()
     typed: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_read, args=(typed,), name="terminal", daemon=True).start()
     print("waiting for questions of the trial runner; Ctrl-D or Ctrl-C ends this console")
+    try:
+        with spinning(node):
+            _answer_what_is_typed(node, typed)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _answer_what_is_typed(node: OperatorConsole, typed: SimpleQueue[Any]) -> None:
+    """Until the end of what is typed, or Ctrl-C."""
     try:
         while rclpy.ok():
             with contextlib.suppress(Empty):
@@ -91,22 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if node.asked:
             node.answer("")
-        executor.shutdown()
-        spinner.join(5.0)
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
 
 
 def _read(typed: SimpleQueue[Any]) -> None:
     for line in sys.stdin:
         typed.put(line)
     typed.put(_END)
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 if __name__ == "__main__":

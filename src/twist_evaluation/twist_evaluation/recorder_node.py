@@ -27,7 +27,6 @@ from twist_evaluation.message_definitions import (
     MessageDefinition,
     message_definition,
 )
-from twist_evaluation.node_parameters import ParameterRow, declare_parameters
 from twist_evaluation.recorded_topics import (
     DEFAULT_TOPICS,
     REQUIRED_TOPICS,
@@ -36,6 +35,7 @@ from twist_evaluation.recorded_topics import (
     parse_topics,
 )
 from twist_msgs.srv import StartRecording, StopRecording
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
 PARAMETERS = (
     ParameterRow(
@@ -88,6 +88,7 @@ class Recorder(Node):
         arguments: passed to the node, e.g. ``parameter_overrides``.
 
     Raises:
+        ParameterError: a parameter is not usable.
         TopicError: the ``topics`` parameter is wrong.
         DefinitionError: a message type's definition is not installed.
     """
@@ -331,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         recorder = Recorder()
-    except (TopicError, DefinitionError) as error:
+    except (ParameterError, TopicError, DefinitionError) as error:
         print(f"recorder: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2

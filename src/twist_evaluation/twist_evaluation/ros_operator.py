@@ -8,17 +8,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from twist_evaluation.operator_prompt import NoAnswer, Question
 from twist_msgs.msg import OperatorQuestion
 from twist_msgs.srv import AnswerQuestion
-
-LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
+from twist_nodes.endpoints import LATCHED
 
 
 class RosOperator:

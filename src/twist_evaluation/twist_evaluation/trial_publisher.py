@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
 from twist_evaluation.trial_stand import ObjectLayout
 from twist_msgs.msg import EvaluationSummary, Layout, Trial, TrialResult
+from twist_nodes.endpoints import LATCHED
 
 _OUTCOMES = {
     Outcome.SUCCESS: TrialResult.SUCCESS,
@@ -15,11 +15,6 @@ _OUTCOMES = {
     Outcome.ABORTED: TrialResult.ABORTED,
     Outcome.NOT_JUDGED: TrialResult.NOT_JUDGED,
 }
-_LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
 
 
 class TrialPublisher:
@@ -27,9 +22,9 @@ class TrialPublisher:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._trial_publisher = node.create_publisher(Trial, "~/trial", _LATCHED)
-        self._result_publisher = node.create_publisher(TrialResult, "~/result", _LATCHED)
-        self._summary_publisher = node.create_publisher(EvaluationSummary, "~/summary", _LATCHED)
+        self._trial_publisher = node.create_publisher(Trial, "~/trial", LATCHED)
+        self._result_publisher = node.create_publisher(TrialResult, "~/result", LATCHED)
+        self._summary_publisher = node.create_publisher(EvaluationSummary, "~/summary", LATCHED)
 
     def announce(self, identity: EvaluationIdentity, trial: int, layout: ObjectLayout) -> None:
         """Publishes ``~/trial``."""

@@ -6,22 +6,18 @@ arguments are wrong; 130 a person interrupted it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import platform
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -29,11 +25,12 @@ from twist_evaluation import progress
 from twist_evaluation.campaign import Stage, parse_seeds, plan_campaign
 from twist_evaluation.evaluation_setup import SetupError, evaluation_setup
 from twist_evaluation.judging import JUDGES, Judging, JudgingOptions
-from twist_evaluation.node_parameters import ParameterRow, declare_parameters
 from twist_evaluation.results import ResultsError
 from twist_evaluation.ros_stand import RosStand, StandNames, StandTimeouts
 from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
 from twist_evaluation.trial_stand import Interrupted, StandLost
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
+from twist_nodes.spinning import spinning
 
 PARAMETERS = (
     ParameterRow("task", "block_push", "task card name"),
@@ -99,7 +96,7 @@ def run_evaluation(node: Node) -> EvaluationEnd:
     Raises:
         SetupError: task or checkpoint are wrong.
         ResultsError: the output folder holds other results.
-        rclpy.exceptions.ParameterException: a parameter is wrong.
+        ParameterError: a parameter is wrong.
     """
     values: dict[str, Any] = declare_parameters(node, PARAMETERS)
     checkpoint = Path(values["checkpoint"]).expanduser() if values["checkpoint"] else None
@@ -203,30 +200,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``trial_runner``."""
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("trial_runner")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)
-    spinner.start()
     try:
-        end = run_evaluation(node)
-    except (SetupError, ResultsError, ParameterException) as error:
+        with spinning(node):
+            end = run_evaluation(node)
+    except (SetupError, ResultsError, ParameterError) as error:
         print(f"trial_runner: {error}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         return 130
     finally:
-        executor.shutdown()
-        spinner.join(5.0)
         node.destroy_node()
         rclpy.try_shutdown()
     if end.interrupted:
         return 130
     return 0 if end.complete else 1
-
-
-def _spin(executor: SingleThreadedExecutor) -> None:
-    with contextlib.suppress(ExternalShutdownException):
-        executor.spin()
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
+from twist_nodes.endpoints import subscribe_newest
 from twist_policy.camera_match import CameraIntrinsics, CameraMatchError, check_intrinsics
 from twist_policy.contract import PolicyContract
-from twist_policy_node.endpoints import subscribe_newest
 
 if TYPE_CHECKING:
     from rclpy.node import Node

@@ -14,8 +14,8 @@ from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from sensor_msgs.msg import JointState
 
+from twist_nodes.endpoints import subscribe_newest
 from twist_policy.contract import GripperSpec
-from twist_policy_node.endpoints import subscribe_newest
 from twist_policy_node.gripper import Fingers, Goal
 from twist_policy_node.gripper_messages import Grasp, Move
 

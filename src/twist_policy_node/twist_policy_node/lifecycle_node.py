@@ -19,6 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from twist_msgs.msg import Belief, PolicyStep
+from twist_nodes.endpoints import advertise
 from twist_policy.checkpoint import CheckpointError, load_checkpoint
 from twist_policy.latent_policy import LatentPolicy, PolicyError
 from twist_policy_node.activation import Activation, Equipment, find_rival
@@ -31,7 +32,6 @@ from twist_policy_node.diagnostics import (
     input_health,
     policy_health,
 )
-from twist_policy_node.endpoints import advertise
 from twist_policy_node.gripper_client import GripperClient
 from twist_policy_node.parameter_declaration import NodeParameters
 from twist_policy_node.parameters import ParameterError, check_together

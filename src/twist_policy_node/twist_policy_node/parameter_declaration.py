@@ -6,13 +6,9 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 
+from twist_nodes.parameters import ParameterRow, parameter_descriptor
 from twist_policy_node.parameters import (
     ROWS,
     TABLE,
@@ -71,21 +67,11 @@ class NodeParameters:
 
 
 def _declare(node: Node, row: Parameter) -> None:
-    descriptor = ParameterDescriptor(
-        name=row.name,
-        description=f"{row.description} [{row.unit}]" if row.unit else row.description,
-        read_only=row.read_only,
-        additional_constraints=f"one of {', '.join(row.choices)}" if row.choices else "",
+    bounds = None if row.minimum is None or row.maximum is None else (row.minimum, row.maximum)
+    description = f"{row.description} [{row.unit}]" if row.unit else row.description
+    descriptor = parameter_descriptor(
+        ParameterRow(row.name, row.default, description, bounds, row.choices, row.read_only)
     )
-    if row.minimum is not None and row.maximum is not None:
-        if isinstance(row.default, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=row.minimum, to_value=row.maximum, step=0.0)
-            ]
-        else:
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(row.minimum), to_value=int(row.maximum), step=1)
-            ]
     # Looked at before rclpy does, whose own messages name neither range nor cure.
     given = _overrides(node).get(row.name)
     if given is not None:

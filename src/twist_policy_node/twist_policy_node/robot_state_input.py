@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twist_msgs.msg import RobotState
-from twist_policy_node.endpoints import subscribe_newest
+from twist_nodes.endpoints import subscribe_newest
 from twist_policy_node.robot_watchdog import RobotReading, RobotWatchdog
 from twist_policy_node.sensor_inputs import StampedInput
 from twist_policy_node.watchdogs import WatchdogLimits

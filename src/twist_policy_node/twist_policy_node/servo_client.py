@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
+from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import Command, CommandMode, PoseCommand
-from twist_policy_node.endpoints import advertise, subscribe_newest
 from twist_policy_node.servo_api import SERVO_APIS, Request, ServoApi
 
 if TYPE_CHECKING:

@@ -24,13 +24,13 @@ from std_srvs.srv import Trigger
 
 from twist_msgs.msg import RobotState
 from twist_msgs.srv import RecoverRobot
+from twist_nodes.parameters import ParameterError
 from twist_robot.arm_state import DRIVERS, ArmState, Driver, StateError
 from twist_robot.recovery_calls import MissingInterface
 from twist_robot.rigid import from_quaternion
 from twist_robot.robot_mode import mode_of
 from twist_robot.robot_state_node import RobotStateNode
 from twist_robot.trajectory_setting import SETTING
-from twist_sim.ros.node_parameters import ParameterError
 
 FLANGE = from_quaternion((0.45, -0.1, 0.35), (0.0, 1.0, 0.0, 0.0))
 

@@ -14,12 +14,14 @@ from typing import Any
 from geometry_msgs.msg import PoseStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 
 from twist_msgs.msg import RobotState
 from twist_msgs.srv import RecoverRobot
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.node_process import run_node
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_robot.arm_state import DRIVERS, ArmState, StateError
 from twist_robot.motion.motions import Motion
 from twist_robot.motion.surroundings import ArmSurroundings
@@ -27,8 +29,6 @@ from twist_robot.recovery import Health, HealthCheck, Recovery, RecoveryStep, ob
 from twist_robot.recovery_calls import RecoveryCalls, RecoveryPlan, interface
 from twist_robot.state_messages import flange_message, state_message
 from twist_robot.trajectory_setting import TrajectorySetting
-from twist_sim.ros.node_parameters import NodeParameter, ParameterError, declare_parameters
-from twist_sim.ros.node_process import run_node
 
 NODE_NAME = "robot_state"
 _RECOVERY_PERIOD = 0.02
@@ -37,37 +37,37 @@ _STATE_AGE = 1.0
 _WARN_PERIOD = 2.0
 
 PARAMETERS = (
-    NodeParameter("robot", "panda", "Name of the robot profile, passed on in the messages."),
-    NodeParameter("driver", "multipanda", "Whose messages are read.", choices=tuple(DRIVERS)),
-    NodeParameter("base_frame", "panda_link0", "Frame of the poses, as the policy node wants it."),
-    NodeParameter("rate", 100.0, "Messages per second at most.", (10.0, 1000.0)),
-    NodeParameter("policy_node", "twist_policy_node", "Name of the policy node."),
-    NodeParameter(
+    ParameterRow("robot", "panda", "Name of the robot profile, passed on in the messages."),
+    ParameterRow("driver", "multipanda", "Whose messages are read.", choices=tuple(DRIVERS)),
+    ParameterRow("base_frame", "panda_link0", "Frame of the poses, as the policy node wants it."),
+    ParameterRow("rate", 100.0, "Messages per second at most.", (10.0, 1000.0)),
+    ParameterRow("policy_node", "twist_policy_node", "Name of the policy node."),
+    ParameterRow(
         "recovery_steps",
         "deactivate_controllers error_recovery activate_controllers",
         "Steps of a recovery in order, separated by spaces; empty: no recovery is offered.",
     ),
-    NodeParameter(
+    ParameterRow(
         "recovery_kind", "service", "What error_recovery is.", choices=("service", "action")
     ),
-    NodeParameter(
+    ParameterRow(
         "error_recovery",
         "/panda_error_recovery_service_server/error_recovery",
         "Name of the driver's error recovery.",
     ),
-    NodeParameter("hardware_component", "", "ros2_control's name of the arm's hardware."),
-    NodeParameter(
+    ParameterRow("hardware_component", "", "ros2_control's name of the arm's hardware."),
+    ParameterRow(
         "controllers",
         "joint_trajectory_controller",
         "Controllers that are active after a recovery, separated by spaces.",
     ),
-    NodeParameter(
+    ParameterRow(
         "servo_controller",
         "",
         "Trajectory controller that is told to accept Servo's output; empty: none.",
     ),
-    NodeParameter("controller_manager", "/controller_manager", "Name of the controller manager."),
-    NodeParameter("step_timeout", 10.0, "Seconds a step of a recovery may take.", (0.5, 120.0)),
+    ParameterRow("controller_manager", "/controller_manager", "Name of the controller manager."),
+    ParameterRow("step_timeout", 10.0, "Seconds a step of a recovery may take.", (0.5, 120.0)),
 )
 
 
@@ -104,8 +104,7 @@ class RobotStateNode(Node):
             TrajectorySetting(self, values["servo_controller"])
         self._states = self.create_publisher(RobotState, "robot_state", 10)
         self._poses = self.create_publisher(PoseStamped, "ee_pose", 10)
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(self._type, "driver_state", self._on_bytes, newest, raw=True)
+        subscribe_newest(self, self._type, "driver_state", self._on_bytes, raw=True)
         self.create_timer(1.0 / values["rate"], self._on_timer)
         self._recovery_timer = self.create_timer(_RECOVERY_PERIOD, self._on_recovery_timer)
         self._recovery_timer.cancel()

@@ -14,8 +14,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from twist_msgs.msg import GroundTruth, RobotState
 from twist_msgs.srv import ResetTrial
+from twist_nodes.parameters import ParameterError
 from twist_sim.layout import draw_layout
-from twist_sim.ros.node_parameters import ParameterError
 from twist_sim.ros.robot_twin import RobotTwin
 from twist_sim.task_card import TaskCardError, load_task_card
 

@@ -12,9 +12,9 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory
 
+from twist_nodes.node_process import FatalNodeError
+from twist_nodes.parameters import ParameterError
 from twist_sim.ros.cartesian import quaternion_from_rotation
-from twist_sim.ros.node_parameters import ParameterError
-from twist_sim.ros.node_process import FatalNodeError
 from twist_sim.ros.panda_arm import PandaArm
 from twist_sim.ros.servo_messages import ServoCommandType, ServoStatus
 from twist_sim.ros.servo_stand_in import ServoStandIn

@@ -18,14 +18,14 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point
 from nav_msgs.msg import Path
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from twist_msgs.msg import Belief, PolicyStep
+from twist_nodes.endpoints import LATCHED, subscribe_newest
+from twist_nodes.node_process import FatalNodeError, run_node
+from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_policy.contract import ContractError, PolicyContract
-from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
-from twist_sim.ros.node_process import FatalNodeError, run_node
 from twist_sim.ros.shared_memory import enlarge_shared_memory
 from twist_sim.task_card import TaskCardError, load_task_card
 from twist_viewer.marker_messages import marker_array, path_message
@@ -39,31 +39,24 @@ _KEPT_IMAGES = 30
 """Images that wait for the belief about them."""
 
 PARAMETERS = (
-    NodeParameter("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
-    NodeParameter(
+    ParameterRow("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
+    ParameterRow(
         "checkpoint",
         "",
         "Folder of the checkpoint, whose contract has camera, workspace and leash; empty: the "
         "task card's.",
     ),
-    NodeParameter("base_frame", "", "Frame of everything shown; empty: the contract's."),
-    NodeParameter("policy_node", "twist_policy_node", "Name of the policy node."),
-    NodeParameter("overlay_rate", 10.0, "Most overlay images per second.", (0.1, 60.0)),
-    NodeParameter(
+    ParameterRow("base_frame", "", "Frame of everything shown; empty: the contract's."),
+    ParameterRow("policy_node", "twist_policy_node", "Name of the policy node."),
+    ParameterRow("overlay_rate", 10.0, "Most overlay images per second.", (0.1, 60.0)),
+    ParameterRow(
         "stale_time",
         1.0,
         "Seconds after which a step or belief is not shown any more.",
         (0.1, 60.0),
     ),
-    NodeParameter("surprise_limit", 60.0, "Nats above which surprise is shown red.", (0.0, 1e6)),
+    ParameterRow("surprise_limit", 60.0, "Nats above which surprise is shown red.", (0.0, 1e6)),
 )
-
-_LATCHED = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-_NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Viewer(Node):
@@ -95,14 +88,14 @@ class Viewer(Node):
         self._drawn = 0.0
         self._bad_image = ""
         self._markers = self.create_publisher(MarkerArray, "~/markers", 10)
-        self._workspace = self.create_publisher(MarkerArray, "~/workspace", _LATCHED)
+        self._workspace = self.create_publisher(MarkerArray, "~/workspace", LATCHED)
         self._tool_path = self.create_publisher(Path, "~/imagined_tool_path", 10)
         self._object_path = self.create_publisher(Path, "~/imagined_object_path", 10)
         self._overlay = self.create_publisher(Image, "~/overlay", 2)
         policy = values["policy_node"]
         self.create_subscription(PolicyStep, f"{policy}/step", self._on_step, 10)
         self.create_subscription(Belief, f"{policy}/belief", self._on_belief, 10)
-        self.create_subscription(Image, "image_raw", self._on_image, _NEWEST)
+        subscribe_newest(self, Image, "image_raw", self._on_image)
         self.create_timer(_FIXED_PERIOD, self._on_timer)
         self._publish_workspace()
         self.get_logger().info(f"ready: {card.task} in {self._frame_id}")

@@ -24,11 +24,9 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.srv import GetParameters, SetParameters
-from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from twist_camera.camera_settings import (
     EXPOSURE,
@@ -42,7 +40,8 @@ from twist_camera.camera_settings import (
     in_order,
     read_settings,
 )
-from twist_camera.ros.node_parameters import ParameterRow, declare_parameters
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
 _PREFIXES = ("rgb_camera.", "enable_")
 _SETTLE = 0.3
@@ -67,6 +66,7 @@ class CameraCheck(Node):
     """See the module.
 
     Raises:
+        ParameterError: a parameter is not usable.
         SettingsError: the wanted settings are incomplete.
     """
 
@@ -106,9 +106,8 @@ class CameraCheck(Node):
             from realsense2_camera_msgs.msg import Metadata
         except ImportError:
             return
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._metadata_topic = f"{self._driver}/color/metadata"
-        self.create_subscription(Metadata, self._metadata_topic, self._on_metadata, qos)
+        subscribe_newest(self, Metadata, self._metadata_topic, self._on_metadata)
 
     def _on_metadata(self, message: Any) -> None:
         self._metadata = str(message.json_data)
@@ -222,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         node = CameraCheck()
         return _run(node)
-    except (SettingsError, DriverSilent, ParameterException) as error:
+    except (SettingsError, DriverSilent, ParameterError) as error:
         print(f"camera_check: {error}", file=sys.stderr, flush=True)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

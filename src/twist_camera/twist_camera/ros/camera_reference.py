@@ -11,15 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from PIL import Image as PngFile
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from twist_camera.collecting import LabError
-from twist_camera.limits import LimitsError, load_limits
+from twist_camera.limits import load_limits
 from twist_camera.reference_view import (
     REFERENCE,
     ReferenceViewError,
@@ -27,7 +24,8 @@ from twist_camera.reference_view import (
     load_reference,
 )
 from twist_camera.ros.frames import take_frames
-from twist_camera.ros.node_parameters import ParameterRow, declare_parameters
+from twist_nodes.node_process import run_node
+from twist_nodes.parameters import ParameterRow, declare_parameters
 
 PARAMETERS = (
     ParameterRow("reference", str(REFERENCE), "PNG of the stored view"),
@@ -42,6 +40,7 @@ class CameraReference(Node):
     """See the module.
 
     Raises:
+        ParameterError: a parameter is not usable.
         ReferenceViewError: there is no reference view.
         LimitsError: the limits cannot be read.
     """
@@ -80,18 +79,7 @@ class CameraReference(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``camera_reference``."""
-    rclpy.init(args=arguments)
-    try:
-        node = CameraReference()
-        rclpy.spin(node)
-    except (ReferenceViewError, LimitsError, ParameterException) as error:
-        print(f"camera_reference: {error}", file=sys.stderr, flush=True)
-        return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return run_node("camera_reference", CameraReference, arguments)
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ import time
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from twist_camera.charuco_board import Image as Picture
 from twist_camera.collecting import LabError
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.spinning import spinning_node
 
-NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 _CHANNELS = {"rgb8": 3, "bgr8": 3}
 
 
@@ -55,7 +53,7 @@ class FrameCollector:
         self._since = 0
         self._pictures: list[Picture] = []
         self._error: LabError | None = None
-        self._subscription = node.create_subscription(Image, topic, self._on_image, NEWEST)
+        self._subscription = subscribe_newest(node, Image, topic, self._on_image)
 
     def destroy(self) -> None:
         """Ends the subscription."""
@@ -104,18 +102,5 @@ def take_frames(topic: str, count: int, timeout: float = 10.0) -> list[Picture]:
     Raises:
         LabError: they do not come, or cannot be used.
     """
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("twist_camera_frames", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin, daemon=True)
-    collector = FrameCollector(node, topic)
-    thread.start()
-    try:
-        return collector.take(count, timeout)
-    finally:
-        executor.shutdown()
-        thread.join(5.0)
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
+    with spinning_node("twist_camera_frames") as node:
+        return FrameCollector(node, topic).take(count, timeout)

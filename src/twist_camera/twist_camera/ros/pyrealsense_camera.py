@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
@@ -33,7 +31,8 @@ from twist_camera.realsense_device import (
     RealSenseError,
     StreamSettings,
 )
-from twist_camera.ros.node_parameters import ParameterRow, declare_parameters
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
+from twist_nodes.spinning import spinning
 from twist_policy.camera_match import CameraIntrinsics
 
 OPTICAL_FRAME = "camera_color_optical_frame"
@@ -61,7 +60,7 @@ class PyrealsenseCamera(Node):
     """Publishes what a `CaptureLoop` delivers; see the module.
 
     Raises:
-        SettingsError: a parameter is wrong.
+        ParameterError, SettingsError: a parameter is wrong.
         RealSenseError: pyrealsense2 is not installed.
     """
 
@@ -142,32 +141,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = PyrealsenseCamera()
-    except (SettingsError, RealSenseError, ParameterException) as error:
+    except (SettingsError, RealSenseError, ParameterError) as error:
         print(f"pyrealsense_camera: {error}", file=sys.stderr, flush=True)
         rclpy.try_shutdown()
         return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: node.loop.stop())
-    # Parameters are asked for in another thread; the camera is read in this one.
-    spinner = threading.Thread(target=_spin, args=(node,), daemon=True)
-    spinner.start()
     try:
-        node.loop.run()
+        # Parameters are asked for in another thread; the camera is read in this one.
+        with spinning(node):
+            node.loop.run()
     except RealSenseError as error:
         node.get_logger().fatal(str(error))
         return 1
     finally:
         rclpy.try_shutdown()
-        spinner.join(2.0)
     return 0
-
-
-def _spin(node: Node) -> None:
-    try:
-        rclpy.spin(node)
-    except Exception:
-        if rclpy.ok():
-            raise
 
 
 if __name__ == "__main__":

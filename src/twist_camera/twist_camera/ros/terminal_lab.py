@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseStamped
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from twist_camera.charuco_board import Image
 from twist_camera.collecting import LabError, Quit
 from twist_camera.rigid_transform import RigidTransform
-from twist_camera.ros.frames import NEWEST, FrameCollector
+from twist_camera.ros.frames import FrameCollector
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.spinning import spinning_node
 from twist_policy.camera_match import CameraIntrinsics, CameraMatchError
 
 _STILL_TIME = 0.5
@@ -43,8 +42,8 @@ class TerminalLab:
         self._poses: deque[tuple[float, PoseStamped]] = deque(maxlen=4000)
         self._pose_topic = node.resolve_topic_name(pose_topic)
         self._info_topic = node.resolve_topic_name(info_topic)
-        node.create_subscription(CameraInfo, info_topic, self._on_info, NEWEST)
-        node.create_subscription(PoseStamped, pose_topic, self._on_pose, NEWEST)
+        subscribe_newest(node, CameraInfo, info_topic, self._on_info)
+        subscribe_newest(node, PoseStamped, pose_topic, self._on_pose)
 
     def _on_info(self, message: CameraInfo) -> None:
         self._info = message
@@ -139,23 +138,5 @@ def _transform(message: PoseStamped) -> RigidTransform:
 @contextlib.contextmanager
 def open_lab(image_topic: str, info_topic: str, pose_topic: str) -> Iterator[TerminalLab]:
     """A lab over ROS, for as long as the context lasts."""
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("twist_calibrate", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin() -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, daemon=True)
-    lab = TerminalLab(node, image_topic, info_topic, pose_topic)
-    thread.start()
-    try:
-        yield lab
-    finally:
-        executor.shutdown()
-        thread.join(5.0)
-        node.destroy_node()
-        rclpy.try_shutdown(context=context)
+    with spinning_node("twist_calibrate") as node:
+        yield TerminalLab(node, image_topic, info_topic, pose_topic)

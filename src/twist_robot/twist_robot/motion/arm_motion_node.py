@@ -16,22 +16,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from twist_msgs.srv import ResetTrial
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
+from twist_nodes.spinning import spinning
 from twist_robot.motion.arrival import JointReading
 from twist_robot.motion.homing import Homing, HomingRules
 from twist_robot.motion.joint_targets import ARMS, HomeKinematics, TargetError, ready_target
 from twist_robot.motion.movers import METHODS, MakeMover, MoverError, make_mover
 from twist_robot.motion.surroundings import ArmSurroundings
 from twist_sim.layout import draw_layout
-from twist_sim.ros.node_parameters import NodeParameter, ParameterError, declare_parameters
 from twist_sim.task_card import TaskCardError, load_task_card
 
 NODE_NAME = "arm_motion"
@@ -40,52 +41,52 @@ _SPIN_TIMEOUT = 0.1
 _RULES = HomingRules()
 
 PARAMETERS = (
-    NodeParameter("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
-    NodeParameter("arm", "panda", "Whose joint names and limits count.", choices=ARMS),
-    NodeParameter(
+    ParameterRow("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
+    ParameterRow("arm", "panda", "Whose joint names and limits count.", choices=ARMS),
+    ParameterRow(
         "method",
         "trajectory",
         "How the arm is moved: trajectory (straight in joint space, by the trajectory controller), "
         "moveit (planned around table and tool), or ptp (the FR3 driver's own motion).",
         choices=METHODS,
     ),
-    NodeParameter(
+    ParameterRow(
         "target", "home", "home of the task, or the arm's ready posture.", choices=("home", "ready")
     ),
-    NodeParameter(
+    ParameterRow(
         "trajectory_action",
         "joint_trajectory_controller/follow_joint_trajectory",
         "FollowJointTrajectory action of the arm's controller.",
     ),
-    NodeParameter("ptp_action", "action_server/ptp_motion", "PTPMotion action of the FR3 driver."),
-    NodeParameter(
+    ParameterRow("ptp_action", "action_server/ptp_motion", "PTPMotion action of the FR3 driver."),
+    ParameterRow(
         "controller",
         "",
         "Controller that is deactivated during a ptp motion and activated after it; empty: none.",
     ),
-    NodeParameter("policy_node", "twist_policy_node", "Name of the policy node."),
-    NodeParameter("max_velocity", 0.3, "Largest joint velocity, rad/s.", (0.01, 1.0)),
-    NodeParameter("max_acceleration", 0.5, "Largest joint acceleration, rad/s^2.", (0.05, 5.0)),
-    NodeParameter("attempts", _RULES.attempts, "How often a motion is tried.", (1, 10)),
-    NodeParameter(
+    ParameterRow("policy_node", "twist_policy_node", "Name of the policy node."),
+    ParameterRow("max_velocity", 0.3, "Largest joint velocity, rad/s.", (0.01, 1.0)),
+    ParameterRow("max_acceleration", 0.5, "Largest joint acceleration, rad/s^2.", (0.05, 5.0)),
+    ParameterRow("attempts", _RULES.attempts, "How often a motion is tried.", (1, 10)),
+    ParameterRow(
         "tolerance", _RULES.tolerance, "Radians per joint within which it arrived.", (0.001, 0.1)
     ),
-    NodeParameter("motion_timeout", _RULES.motion_timeout, "Seconds per motion.", (1.0, 600.0)),
-    NodeParameter(
+    ParameterRow("motion_timeout", _RULES.motion_timeout, "Seconds per motion.", (1.0, 600.0)),
+    ParameterRow(
         "arrival_timeout", _RULES.arrival_timeout, "Seconds until the arm stands.", (0.5, 60.0)
     ),
-    NodeParameter(
+    ParameterRow(
         "input_timeout",
         _RULES.input_timeout,
         "Seconds until joint states and the motion server are there; MoveIt needs some ten.",
         (0.5, 120.0),
     ),
-    NodeParameter("lift", _RULES.lift, "First go straight up to the home height."),
-    NodeParameter("moveit_config", "", "MoveIt configuration package, for method moveit."),
-    NodeParameter("move_group", "", "Planning group; empty: <arm>_arm."),
-    NodeParameter("base_frame", "", "Frame of the table; empty: <arm>_link0."),
-    NodeParameter("planning_time", 5.0, "Seconds MoveIt may plan.", (0.1, 60.0)),
-    NodeParameter(
+    ParameterRow("lift", _RULES.lift, "First go straight up to the home height."),
+    ParameterRow("moveit_config", "", "MoveIt configuration package, for method moveit."),
+    ParameterRow("move_group", "", "Planning group; empty: <arm>_arm."),
+    ParameterRow("base_frame", "", "Frame of the table; empty: <arm>_link0."),
+    ParameterRow("planning_time", 5.0, "Seconds MoveIt may plan.", (0.1, 60.0)),
+    ParameterRow(
         "velocity_scaling", 0.1, "Share of the arm's limits that MoveIt plans with.", (0.01, 1.0)
     ),
 )
@@ -97,8 +98,7 @@ class ArmConnections(Node):
     def __init__(self, **options: Any) -> None:
         super().__init__(f"{NODE_NAME}_io", **options)
         self.reading: JointReading | None = None
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(JointState, "joint_states", self._on_joint_state, newest)
+        subscribe_newest(self, JointState, "joint_states", self._on_joint_state)
 
     def _on_joint_state(self, message: JointState) -> None:
         self.reading = JointReading.from_lists(
@@ -148,18 +148,12 @@ class ArmMotionNode(Node):
         self._connections.create_service(Trigger, f"{NODE_NAME}/stop", self._on_stop)
         self.create_service(Trigger, "~/home", self._on_home)
         self.create_service(ResetTrial, "~/reset", self._on_reset)
-        self._executor = SingleThreadedExecutor(**context)
-        self._executor.add_node(self._connections)
-        self._thread = threading.Thread(target=self._spin, daemon=True, name="arm connections")
-        self._thread.start()
+        self._spinning = contextlib.ExitStack()
+        self._spinning.enter_context(spinning(self._connections))
         self.get_logger().info(
             f"ready: {values['arm']} to {self._target.name} by {values['method']}, at most "
             f"{values['max_velocity']:g} rad/s"
         )
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
 
     def end(self, reason: str) -> None:
         """Cancels a motion under way; signal-safe."""
@@ -168,8 +162,7 @@ class ArmMotionNode(Node):
 
     def close(self) -> None:
         """Ends what this node started."""
-        self._executor.shutdown()
-        self._thread.join(5.0)
+        self._spinning.close()
         if self._planner is not None:
             self._planner.close()
         self._connections.destroy_node()

@@ -16,13 +16,15 @@ import cv2
 import numpy as np
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from twist_msgs.msg import GroundTruth, RobotState
 from twist_msgs.srv import ResetTrial
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.node_process import FatalNodeError, run_node
+from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_sim.appearance import (
     Appearance,
     AppearanceSampler,
@@ -36,8 +38,6 @@ from twist_sim.ros.camera_messages import ImageComposer, camera_info, stamp_mess
 from twist_sim.ros.camera_worker import CameraError, CameraWorker, Frame, FrameRequest, TakePicture
 from twist_sim.ros.gripper_server import GripperServer
 from twist_sim.ros.joint_command import JointCommandRules, TrajectoryRejected
-from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
-from twist_sim.ros.node_process import FatalNodeError, run_node
 from twist_sim.ros.panda_arm import PandaArm
 from twist_sim.ros.real_time_loop import NANOSECONDS, RealTimePacer
 from twist_sim.ros.shared_memory import enlarge_shared_memory
@@ -52,18 +52,18 @@ _FIRST_FRAME_TIMEOUT = 5.0
 _WARN_PERIOD = 2.0
 
 PARAMETERS = (
-    NodeParameter("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
-    NodeParameter(
+    ParameterRow("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
+    ParameterRow(
         "appearance",
         "held_out",
         "Looks to draw for each trial: held_out (never trained on), train, or nominal (one fixed "
         "look and an ideal camera).",
         choices=("held_out", "train", "nominal"),
     ),
-    NodeParameter("seed", 0, "Evaluation seed of the trial shown at the start.", (0, 2**62)),
-    NodeParameter("trial", 0, "Number of the trial shown at the start.", (0, 2**31)),
-    NodeParameter("camera_rate", 30.0, "Camera frames per second.", (1.0, 60.0)),
-    NodeParameter(
+    ParameterRow("seed", 0, "Evaluation seed of the trial shown at the start.", (0, 2**62)),
+    ParameterRow("trial", 0, "Number of the trial shown at the start.", (0, 2**31)),
+    ParameterRow("camera_rate", 30.0, "Camera frames per second.", (1.0, 60.0)),
+    ParameterRow(
         "command_timeout",
         0.5,
         "Seconds without a joint trajectory after which the arm holds where it is.",
@@ -98,12 +98,11 @@ class RobotTwin(Node):
         except CameraError:
             self._camera.close()
             raise
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(
+        subscribe_newest(
+            self,
             JointTrajectory,
             "joint_trajectory_controller/joint_trajectory",
             self._on_trajectory,
-            newest,
         )
         self.create_service(ResetTrial, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/home", self._on_home)

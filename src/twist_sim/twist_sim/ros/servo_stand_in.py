@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.node_process import FatalNodeError, run_node
+from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_sim.ros.cartesian import rotation_from_quaternion
-from twist_sim.ros.node_parameters import NodeParameter, declare_parameters
-from twist_sim.ros.node_process import FatalNodeError, run_node
 from twist_sim.ros.panda_arm import PandaArm
 from twist_sim.ros.servo_interface import (
     STATUS_MESSAGES,
@@ -41,67 +41,65 @@ _WARN_PERIOD = 2.0
 
 _DEFAULTS = ServoConfig()
 PARAMETERS = (
-    NodeParameter(
+    ParameterRow(
         "task", "block_push", "Task card whose arm is moved (its joint limits and geometry)."
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.publish_period",
         _DEFAULTS.publish_period,
         "Seconds between two joint trajectories.",
         (0.002, 0.1),
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.incoming_command_timeout",
         _DEFAULTS.incoming_command_timeout,
         "Seconds after its header stamp that a command counts.",
         (0.01, 2.0),
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.scale.linear",
         _DEFAULTS.linear_scale,
         "Largest linear speed of the IK tip, m/s.",
         (0.001, 2.0),
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.scale.rotational",
         _DEFAULTS.rotational_scale,
         "Largest angular speed of the IK tip, rad/s.",
         (0.001, 3.0),
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.joint_limit_margin",
         _DEFAULTS.joint_limit_margin,
         "Distance kept from the joints' position limits, radians.",
         (0.0, 0.5),
     ),
-    NodeParameter(
+    ParameterRow(
         "acceleration_scale",
         _DEFAULTS.acceleration_scale,
         "Factor on the Panda's joint acceleration limits for set points; 1 moves as softly as a "
         "smoothing plugin with the datasheet's limits, and tracks less closely.",
         (0.1, 10.0),
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.lower_singularity_threshold",
         _DEFAULTS.lower_singularity_threshold,
         "Condition number of the Jacobian above which an approach is slowed down.",
         (1.0, 1000.0),
     ),
-    NodeParameter(
+    ParameterRow(
         "moveit_servo.hard_stop_singularity_threshold",
         _DEFAULTS.hard_stop_singularity_threshold,
         "Condition number of the Jacobian at which an approach is stopped.",
         (1.0, 1000.0),
     ),
-    NodeParameter(
-        "moveit_servo.joint_topic", "joint_states", "Topic of the measured joint states."
-    ),
-    NodeParameter(
+    ParameterRow("moveit_servo.joint_topic", "joint_states", "Topic of the measured joint states."),
+    ParameterRow(
         "moveit_servo.command_out_topic",
         "joint_trajectory_controller/joint_trajectory",
         "Topic of the joint trajectories for the robot.",
     ),
-    NodeParameter(
+    ParameterRow(
         "joint_state_timeout",
         5.0,
         "Seconds without joint states after which the process ends (exit code 1), as MoveIt "
@@ -135,12 +133,11 @@ class ServoStandIn(Node):
         self._last_status = StatusCode.NO_WARNING
         self._joint_order: tuple[list[str], list[int]] | None = None
 
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._joint_states = self.create_subscription(
-            JointState, values["moveit_servo.joint_topic"], self._on_joint_state, newest
+        self._joint_states = subscribe_newest(
+            self, JointState, values["moveit_servo.joint_topic"], self._on_joint_state
         )
-        self.create_subscription(PoseStamped, "~/pose_target_cmds", self._on_pose, newest)
-        self.create_subscription(TwistStamped, "~/delta_twist_cmds", self._on_twist, newest)
+        subscribe_newest(self, PoseStamped, "~/pose_target_cmds", self._on_pose)
+        subscribe_newest(self, TwistStamped, "~/delta_twist_cmds", self._on_twist)
         self._trajectories = self.create_publisher(
             JointTrajectory, values["moveit_servo.command_out_topic"], 10
         )

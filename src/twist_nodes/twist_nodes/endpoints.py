@@ -1,9 +1,9 @@
-"""Subscriptions and publishers without rclpy's default event handlers.
+"""Subscriptions and publishers without rclpy's default event handlers, and their QoS.
 
 rclpy gives every subscription and publisher two handlers for endpoints that do not match, and its
-executor touches each of them on every wake-up. With some 300 wake-ups a second they took a tenth
-of a core. What they would tell is not lost: a subscription to the newest best-effort message fits
-every publisher, and the inputs tell by themselves what they do not hear.
+executor touches each of them on every wake-up. In the policy node, with some 300 wake-ups a second,
+they took a tenth of a core. What they would tell is not lost: a subscription to the newest
+best-effort message fits every publisher, and whoever needs an input tells what it does not hear.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 NEWEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """Fits reliable and best-effort publishers, and never queues old messages."""
+LATCHED = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""The last message also reaches who subscribes after it was sent."""
 
 
 def subscribe_newest(
@@ -38,7 +44,7 @@ def subscribe_newest(
 
 
 def advertise(node: Node, kind: Any, topic: str, qos: QoSProfile | int) -> Publisher:
-    """A publisher of `kind`."""
+    """A publisher of `kind` on `topic`."""
     return node.create_publisher(
         kind, topic, qos, event_callbacks=PublisherEventCallbacks(use_default_callbacks=False)
     )

@@ -29,8 +29,8 @@ class FatalNodeError(RuntimeError):
 def _end_soon_after_a_signal(name: str) -> None:
     """Ends this process `_LONGEST_END` after a signal, whatever its main thread is doing.
 
-    Middleware can block in C while it starts or shuts down, where no Python handler runs. A
-    simulated robot has nothing to lose then.
+    Middleware can block in C while it starts or shuts down, where no Python handler runs. A node
+    with something to lose then, a moving arm or an open file, has a process of its own making.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
@@ -50,7 +50,7 @@ def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | N
     """Creates a node, spins it until it is told to stop, and returns the process exit code.
 
     SIGINT and SIGTERM let the callback in progress finish before anything is taken down, so that
-    no publisher is used after its end.
+    no publisher is used after its end. The process has ended four seconds later at the latest.
 
     Args:
         name: for log lines before the node exists.

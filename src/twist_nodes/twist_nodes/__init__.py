@@ -1,0 +1,1 @@
+"""What the rclpy nodes of this workspace have in common."""
