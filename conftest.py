@@ -8,7 +8,12 @@ import os
 import secrets
 import tempfile
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("workspace", deadline=None)
+hypothesis.settings.load_profile("workspace")
 
 # Before any renderer, as twist_training does and says why.
 with contextlib.suppress(ImportError):

@@ -64,7 +64,7 @@ def gates(draw: st.DrawFn) -> tuple[ActionGate, Workspace, NDArray[np.float64]]:
     return gate, box, np.clip(start, lower, upper)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(gates(), st.lists(st.tuples(actions, st.tuples(motion, motion, motion)), max_size=15))
 def test_every_step_of_any_sequence_keeps_all_bounds(
     drawn: tuple[ActionGate, Workspace, NDArray[np.float64]],
@@ -85,7 +85,7 @@ def test_every_step_of_any_sequence_keeps_all_bounds(
         np.testing.assert_array_equal(gate.target, target)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(actions, fractions), max_size=20))
 def test_an_arm_that_lags_behind_in_the_box_is_never_refused(
     sequence: list[tuple[tuple[float, ...], float]],
@@ -100,7 +100,7 @@ def test_an_arm_that_lags_behind_in_the_box_is_never_refused(
         measured = measured + lag * (gated.target - measured)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1)))
 def test_a_request_within_all_bounds_is_taken_as_it_is(action: tuple[float, ...]) -> None:
     scaled = np.array(action) / max(1.0, np.linalg.norm(action)) * 0.999

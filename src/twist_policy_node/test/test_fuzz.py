@@ -136,7 +136,6 @@ TestNode = Node.TestCase
 TestNode.settings = settings(
     max_examples=15,
     stateful_step_count=15,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -18,7 +18,7 @@ _angle = st.floats(-math.pi, math.pi)
 
 
 @given(_angle, _angle, _angle)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_quaternions_and_matrices_are_each_others_inverse(a, b, c):
     truth = Rotation.from_euler("xyz", [a, b, c])
     matrix = rotation_from_quaternion(*truth.as_quat())
@@ -28,7 +28,7 @@ def test_quaternions_and_matrices_are_each_others_inverse(a, b, c):
 
 
 @given(_angle, _angle, _angle)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_rotation_error_turns_the_current_into_the_target(a, b, c):
     current = Rotation.from_euler("zyx", [b, c, a])
     target = Rotation.from_euler("xyz", [a, b, c])
@@ -51,7 +51,7 @@ def test_clamp_keeps_the_direction_and_bounds_the_norm():
 
 
 @given(st.floats(1e-6, 0.5), st.floats(0.5, 20.0))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_approach_lands_on_the_point_without_overshoot_and_within_its_braking(
     distance, acceleration
 ):
