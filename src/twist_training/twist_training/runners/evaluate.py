@@ -8,14 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twist_policy.checkpoint import load_checkpoint
-from twist_policy.latent_policy import LatentPolicy
 from twist_policy.statistics import wilson_interval
-from twist_sim.appearance import AppearanceSampler
-from twist_sim.env import TaskEnv
-from twist_sim.rendering import SceneRenderer
-from twist_sim.task_card import load_task_card
-from twist_training.session import RunError
+from twist_training.robustness.disturbance import Disturbance
+from twist_training.robustness.trial import Trace, TrialWorld
 from twist_training.worker_pool import run_in_processes
 
 
@@ -92,40 +87,11 @@ def evaluate_checkpoint(
 
 def _evaluate(job: _Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rows of (success, final distance, mean error of the believed object), and all surprises."""
-    checkpoint = load_checkpoint(job.checkpoint)
-    contract = checkpoint.contract
-    card = load_task_card(contract.task)
-    differences = contract.differences(card.contract(contract.observes_ee_position))
-    if differences:
-        raise RunError(
-            f"{job.checkpoint} was trained with another task card ({'; '.join(differences)}); "
-            "train it again, or evaluate it with the card it was trained with"
-        )
-    policy = LatentPolicy(checkpoint, threads=1)
-    sampler = AppearanceSampler(card, split="held_out", seed=job.seed)
-    renderer = SceneRenderer(card, sampler)
-    environment = TaskEnv(card)
-    believed = contract.state_slice("object_position")
+    world = TrialWorld(job.checkpoint, Disturbance(), seed=job.seed, pixels="frame")
     rows, surprises = [], []
     for trial in job.trials:
-        look = sampler.draw_trial(trial)
-        generator = np.random.default_rng([job.seed, trial])
-        state, info = environment.reset(options={"seed": job.seed, "trial": trial})
-        policy.reset()
-        errors = []
-        for _ in range(contract.episode_steps):
-            frame = renderer.render_camera_image(info["sim_state"], look, generator)
-            output = policy.step(frame, info["ee_position"])
-            errors.append(np.linalg.norm(output.belief[believed] - state[believed]))
-            surprises.append(output.surprise)
-            state, _, _, _, info = environment.step(output.action.astype(np.float32))
-            if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
-                break
-            executed = info["executed_action"]
-            policy.commit(
-                executed[:3] * contract.action_bound,
-                gripper_state=None if contract.gripper is None else float(executed[3]),
-            )
-        solved = info["success"] and not info["stopped"]
-        rows.append([solved, info["distance"], np.mean(errors)])
+        trace = Trace()
+        result = world.run(trial, trace)
+        rows.append([result.success, result.distance, result.object_error])
+        surprises += trace.surprise
     return np.array(rows, float), np.array(surprises)
