@@ -240,15 +240,22 @@ def test_a_second_policy_node_refuses_and_the_first_goes_on(stand: Any) -> None:
     stand.wait_for(lambda: len(stand.cell.steps) > steps + 3, "the first to go on")
 
 
-def test_two_nodes_of_one_name_do_not_start(stand: Any) -> None:
+def test_of_two_nodes_of_one_name_at_most_one_moves_the_arm(stand: Any) -> None:
     stand.configured("forward")
     stand.start("forward")
     stand.wait_for(lambda: stand.cell.get_node_names().count("twist_policy_node") == 2, "two nodes")
     stand.change_state(Transition.TRANSITION_CONFIGURE)  # reaches both, one of them can
     stand.wait_for(lambda: stand.log().count("configured block_push") == 2, "both configured")
     stand.activate()
-    stand.wait_for(lambda: "2 nodes named /twist_policy_node" in stand.log(), "the reason")
-    assert stand.cell.commands == []
+    # Both refuse where each has heard of the other. Middleware may tell one of them late: it
+    # starts, and the other one sees its commands.
+    reasons = ("2 nodes named /twist_policy_node", "somebody else commands Servo")
+    stand.wait_for(lambda: any(reason in stand.log() for reason in reasons), "a reason")
+    time.sleep(1.0)
+    running = stand.log().count("[twist_policy_node]: running")
+    assert running <= 1, stand.log()
+    if not running:
+        assert stand.cell.commands == []
 
 
 def test_a_foreign_commander_stops_the_running_node(stand: Any) -> None:
