@@ -177,7 +177,7 @@ def test_a_killed_servo_stops_the_policy_until_it_is_back_and_activated_again(
     stand.in_cell(stand.cell.start_servo)
     stand.cell.steps.clear()
     stand.cell.policy_diagnostics.clear()
-    assert stand.activate()
+    assert stand.activate(), stand.log()
     stand.wait_for(lambda: len(stand.cell.steps) >= 3, "steps with the new Servo")
     stand.cell.servo_status = 5
     status = stand.wait_for_stop("servo_halt")
@@ -191,7 +191,7 @@ def test_an_arm_that_reports_trouble_is_not_moved_and_stops_while_it_moves(stand
     stand.cell.arm = RobotState(mode=RobotState.GUIDING, command_success_rate=1.0)
     limits = {"robot_state_age_limit": 0.9, "activation_timeout": 3.0}
     stand.configured("forward", robot_state_required=True, **limits)
-    assert stand.activate()
+    assert stand.activate(), stand.log()
     stand.wait_for_stop("not_ready")
     stand.wait_for(lambda: stand.state() == "inactive", "the refusal", 10.0)
     assert "let go of the guiding button" in stand.log()
@@ -292,7 +292,7 @@ def test_activation_without_what_it_needs_names_it_and_moves_nothing(
 ) -> None:
     stand.in_cell(lambda: prepare(stand.cell))
     stand.configured("forward", activation_timeout=3.0, service_timeout=1.0)
-    assert stand.activate()
+    assert stand.activate(), stand.log()
     stand.wait_for(lambda: expected in stand.log(), f"the log to say {expected!r}", 10.0)
     stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive", 10.0)
     assert stand.cell.commands == []
@@ -306,7 +306,7 @@ def test_a_signal_stops_the_arm_pauses_servo_and_ends_with_code_0(
 ) -> None:
     process = stand.start("forward", command_mode=mode)
     assert stand.change_state(Transition.TRANSITION_CONFIGURE)
-    assert stand.activate()
+    assert stand.activate(), stand.log()
     stand.wait_for(lambda: len(stand.cell.steps) >= 3, "three steps")
     assert stand.signal(process, number) == 0, stand.log()
     assert stand.cell.paused
@@ -358,7 +358,7 @@ def test_impossible_transitions_and_changes_while_active_are_refused_without_har
     assert not stand.deactivate()
     assert stand.set_parameter("frame_age_limit", 1.0) == ""
     assert "surprise_slow" in stand.set_parameter("surprise_slow", 500.0)
-    assert stand.activate()
+    assert stand.activate(), stand.log()
     assert stand.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
     stand.wait_for(lambda: stand.cell.paused, "Servo paused", 10.0)
 
