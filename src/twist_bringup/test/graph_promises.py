@@ -80,6 +80,7 @@ class GraphProbe:
         self.node = rclpy.create_node("graph_probe", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
         self.commands: list[Seen] = []
         self.steps: list[Seen] = []
         self.frames: list[Seen] = []
@@ -150,19 +151,36 @@ class GraphProbe:
         )
 
     def call(self, kind: Any, service: str, request: Any, timeout: float = PATIENCE) -> Any:
-        """Calls a service once it is there."""
-        client = self.node.create_client(kind, service)
-        try:
-            self.wait_for(f"service {service}", client.service_is_ready, timeout)
-            future = client.call_async(request)
-            self.wait_for(f"answer of {service}", future.done, timeout)
-            return future.result()
-        finally:
-            self.node.destroy_client(client)
+        """Calls a service once it is there; again when the answer is lost.
+
+        Middleware loses the answer of a server that was found but has not found its client yet.
+        """
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+        client = self._clients[service]
+        self.wait_for(f"service {service}", client.service_is_ready, timeout)
+        futures: list[Any] = []
+        next_try = 0.0
+
+        def answered() -> bool:
+            nonlocal next_try
+            if time.monotonic() >= next_try:
+                next_try = time.monotonic() + 3.0
+                futures.append(client.call_async(request))
+            return any(future.done() for future in futures)
+
+        self.wait_for(f"answer of {service}", answered, timeout)
+        for future in futures:
+            client.remove_pending_request(future)
+        return next(future.result() for future in futures if future.done())
 
     def change_state(self, transition: int) -> bool:
+        service = "/twist_policy_node/change_state"
+        # A change must not be asked for twice. After one answer, no other is lost.
+        unknown = ChangeState.Request(transition=Transition(label="no_such_transition"))
+        assert not self.call(ChangeState, service, unknown).success
         request = ChangeState.Request(transition=Transition(id=transition))
-        return bool(self.call(ChangeState, "/twist_policy_node/change_state", request).success)
+        return bool(self.call(ChangeState, service, request).success)
 
     def state(self) -> int:
         response = self.call(GetState, "/twist_policy_node/get_state", GetState.Request())

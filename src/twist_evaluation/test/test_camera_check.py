@@ -51,8 +51,11 @@ def graph(ros_domain_id: int) -> Iterator[tuple[rclpy.Context, SingleThreadedExe
     thread = threading.Thread(target=spin, daemon=True)
     thread.start()
     yield context, executor
+    nodes = executor.get_nodes()
     executor.shutdown()
     thread.join(5.0)
+    for node in nodes:
+        node.destroy_node()
     rclpy.try_shutdown(context=context)
 
 

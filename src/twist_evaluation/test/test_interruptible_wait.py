@@ -10,8 +10,10 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from rclpy.task import Future
+
 from twist_evaluation.interruptible_wait import InterruptibleWait
-from twist_evaluation.trial_stand import Interrupted
+from twist_evaluation.trial_stand import Interrupted, TrialAborted
 
 
 def test_an_interrupt_ends_the_next_wait_with_its_reason_and_only_that_one() -> None:
@@ -36,6 +38,44 @@ def test_a_signal_ends_the_present_wait_with_its_reason() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
+
+
+class ForgetfulServer:
+    """The client of a server whose first answers are lost."""
+
+    srv_name = "/policy/get_state"
+
+    def __init__(self, lost: int) -> None:
+        self.asked = 0
+        self.pending: list[Future] = []
+        self._lost = lost
+
+    def call_async(self, request: str) -> Future:
+        self.asked += 1
+        future = Future()
+        self.pending.append(future)
+        if self.asked > self._lost:
+            future.set_result(f"{request} answered")
+        return future
+
+    def remove_pending_request(self, future: Future) -> None:
+        self.pending.remove(future)
+
+
+def test_a_question_is_put_again_when_its_answer_was_lost() -> None:
+    server = ForgetfulServer(lost=2)
+    answer = InterruptibleWait().call(server, "question", 60.0, repeat_after=0.01)  # type: ignore[arg-type]
+    assert answer == "question answered"
+    assert server.asked == 3
+    assert server.pending == []
+
+
+def test_what_must_not_happen_twice_is_asked_once() -> None:
+    server = ForgetfulServer(lost=1)
+    with pytest.raises(TrialAborted, match=r"/policy/get_state did not answer within 0.05 s"):
+        InterruptibleWait().call(server, "motion", 0.05)  # type: ignore[arg-type]
+    assert server.asked == 1
+    assert server.pending == []
 
 
 def test_nothing_in_time_is_none() -> None:

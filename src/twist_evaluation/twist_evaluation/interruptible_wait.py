@@ -13,6 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from rclpy.client import Client
+from rclpy.task import Future
 
 from twist_evaluation.trial_stand import Interrupted, TrialAborted
 
@@ -62,19 +63,37 @@ class InterruptibleWait:
         while (left := deadline - time.monotonic()) > 0:
             self.item(nothing, left)
 
-    def call(self, client: Client, request: Any, timeout: float) -> Any:
+    def call(
+        self, client: Client, request: Any, timeout: float, *, repeat_after: float | None = None
+    ) -> Any:
         """Calls a service that another thread's executor serves, and returns the response.
+
+        Args:
+            client: of the service.
+            request: what is asked.
+            timeout: longest time until the answer, seconds.
+            repeat_after: asks again whenever no answer came for so long, seconds. Middleware loses
+                the answer of a server that was found but has not found its client yet. Only for
+                requests that may be served twice without harm; None asks once.
 
         Raises:
             Interrupted: `interrupt` was called.
             TrialAborted: no answer within `timeout` seconds, or the call failed.
         """
         reply: SimpleQueue[Any] = SimpleQueue()
-        future = client.call_async(request)
-        future.add_done_callback(_deliver(reply))
-        response = self.item(reply, timeout)
+        deadline = time.monotonic() + timeout
+        futures: list[Future] = []
+        try:
+            response = None
+            while response is None and (left := deadline - time.monotonic()) > 0:
+                future = client.call_async(request)
+                future.add_done_callback(_deliver(reply))
+                futures.append(future)
+                response = self.item(reply, min(left, repeat_after or left))
+        finally:
+            for future in futures:
+                client.remove_pending_request(future)
         if response is None:
-            client.remove_pending_request(future)
             raise TrialAborted(
                 f"{client.srv_name} did not answer within {timeout:g} s: its process is dead, or "
                 "hangs; its log tells"

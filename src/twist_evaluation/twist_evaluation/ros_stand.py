@@ -38,6 +38,7 @@ from twist_msgs.msg import GroundTruth, PolicyStep
 from twist_msgs.srv import ResetTrial, StartRecording, StopRecording
 
 _RECORDER_SILENCE = 5.0  # seconds; it publishes diagnostics every second
+_ASK_AGAIN = 1.0  # seconds without an answer after which a question is put again
 _STOP_TIMEOUT = 35.0  # seconds; closing writes what waits for the disk, which may take 30 s
 _BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -126,8 +127,10 @@ class RosStand:
 
         policy = names.policy
         self._change_state = node.create_client(ChangeState, f"{policy}/change_state")
-        self._get_state = node.create_client(GetState, f"{policy}/get_state")
         self._set_parameters = node.create_client(SetParameters, f"{policy}/set_parameters")
+        # Last of the policy's: middleware makes endpoints known in order, so that a policy which
+        # has answered this client has found the others, and loses no answer of theirs.
+        self._get_state = node.create_client(GetState, f"{policy}/get_state")
         self._reset = node.create_client(ResetTrial, names.reset_service)
         self._home = node.create_client(Trigger, names.home_service) if names.home_service else None
         self._start = node.create_client(StartRecording, f"{names.recorder}/start_recording")
@@ -242,7 +245,9 @@ class RosStand:
                 )
             self.settle(0.1)
         try:
-            response = self._wait.call(client, Trigger.Request(), self._timeouts.service)
+            response = self._wait.call(
+                client, Trigger.Request(), self._timeouts.service, repeat_after=_ASK_AGAIN
+            )
         except TrialAborted as error:
             raise StandLost(str(error)) from None
         if not response.success:
@@ -364,7 +369,9 @@ class RosStand:
                 self._events.get_nowait()
 
     def _policy_state(self) -> int:
-        response = self._wait.call(self._get_state, GetState.Request(), self._timeouts.service)
+        response = self._wait.call(
+            self._get_state, GetState.Request(), self._timeouts.service, repeat_after=_ASK_AGAIN
+        )
         return int(response.current_state.id)
 
     def _choose_checkpoint(self, checkpoint: Path, label: str) -> None:

@@ -401,6 +401,7 @@ class NodeStand:
                 process.wait(10)
         self._executor.shutdown()
         self._thread.join(5)
+        self.cell.destroy_node()  # else it stays on the graph until garbage is collected
         rclpy.try_shutdown(context=self._context)
 
 

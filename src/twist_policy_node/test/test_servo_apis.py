@@ -116,6 +116,12 @@ class Stand:
             api=generation,
         )
 
+    def close(self) -> None:
+        nodes = self.executor.get_nodes()
+        self.executor.shutdown()
+        for node in nodes:
+            node.destroy_node()
+
     def until(self, done: Callable[[], Any], what: str) -> None:
         end = time.monotonic() + TIMEOUT
         while not done():
@@ -147,7 +153,15 @@ def stand(ros_domain_id: int) -> Iterator[Callable[[str], Stand]]:
     rclpy.init(
         context=context, domain_id=ros_domain_id, signal_handler_options=SignalHandlerOptions.NO
     )
-    yield lambda generation: Stand(context, generation)
+    stands: list[Stand] = []
+
+    def begin(generation: str) -> Stand:
+        stands.append(Stand(context, generation))
+        return stands[-1]
+
+    yield begin
+    for stand in stands:
+        stand.close()
     context.try_shutdown()
 
 

@@ -124,6 +124,8 @@ class Stand:
         for executor in self._executors:
             executor.shutdown()
         self.node.close()
+        self.node.destroy_node()
+        self.cell.destroy_node()
         rclpy.try_shutdown(context=self.context)
 
 

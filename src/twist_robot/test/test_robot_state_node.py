@@ -71,6 +71,11 @@ class Graph:
         message.header.stamp = self.peer.get_clock().now().to_msg()
         self.sent.publish(message)
 
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.adapter.destroy_node()
+        self.peer.destroy_node()
+
     def until(self, done: Callable[[], Any], what: str, timeout: float = 15.0) -> None:
         end = time.monotonic() + timeout
         while not done():
@@ -101,7 +106,15 @@ def start(ros_domain_id: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
         context=context, domain_id=ros_domain_id, signal_handler_options=SignalHandlerOptions.NO
     )
     defaults = {"recovery_steps": "error_recovery", "error_recovery": "/heal", "step_timeout": 4.0}
-    yield lambda **parameters: Graph(context, **{**defaults, **parameters})
+    graphs: list[Graph] = []
+
+    def begin(**parameters: Any) -> Graph:
+        graphs.append(Graph(context, **{**defaults, **parameters}))
+        return graphs[-1]
+
+    yield begin
+    for graph in graphs:
+        graph.close()
     context.try_shutdown()
 
 

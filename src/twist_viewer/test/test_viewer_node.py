@@ -110,6 +110,8 @@ class Stand:
     def close(self) -> None:
         self.executor.shutdown()
         self.thread.join(5.0)
+        self.viewer.destroy_node()
+        self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
 
 
