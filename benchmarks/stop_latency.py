@@ -19,7 +19,6 @@ import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,18 +28,18 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src" / "twist_bringup" / "test"))
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 
-import rclpy
 from geometry_msgs.msg import PoseStamped
 from graph_processes import GraphProcesses
 from graph_promises import BUSY_CODES, CAMERA_FAULTS, GraphProbe, stamp
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 
 from twist_bringup.options import StackOptions
 from twist_bringup.preflight import free_domain_id
 from twist_bringup.stack import Stack, describe
+from twist_nodes.spinning import spinning_node
 from twist_policy.contract import PolicyContract
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
 from twist_policy_node.servo_messages import ServoStatus
@@ -67,31 +66,20 @@ PARAMETERS = """
 
 
 class Relay:
-    """Passes poses and Servo's status on, spoiled on command, in a thread of its own."""
+    """Passes poses and Servo's status on, spoiled on command, through a node of another thread."""
 
-    def __init__(self, domain_id: int) -> None:
+    def __init__(self, node: Node) -> None:
         self.pose_fault = self.status_fault = ""
         self.good_pose = self.good_status = 0.0
         """Stamp of the last good pose, and time of the last good status, seconds."""
         self.arm: list[tuple[float, tuple[float, float, float]]] = []
         """Where the arm really was: (stamp, position)."""
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain_id)
-        self._node = node = rclpy.create_node("relay", context=self._context)
         self._poses = node.create_publisher(PoseStamped, "/relay/ee_pose", 1)
         self._statuses = node.create_publisher(ServoStatus, "/relay/servo_status", 1)
         node.create_subscription(PoseStamped, "/ee_pose", self._on_pose, qos_profile_sensor_data)
         node.create_subscription(
             ServoStatus, "/servo_node/status", self._on_status, qos_profile_sensor_data
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(node)
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
-
-    def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
 
     def _on_pose(self, message: PoseStamped) -> None:
         p = message.pose.position
@@ -116,13 +104,6 @@ class Relay:
         else:
             self.good_status = time.time()
         self._statuses.publish(message)
-
-    def close(self) -> None:
-        """Ends the thread."""
-        self._executor.shutdown()
-        self._thread.join(5)
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
 
 
 @dataclass
@@ -368,9 +349,8 @@ def main() -> int:
         stack, contract = graph(folder)
         with GraphProcesses(stack, folder, domain) as processes, GraphProbe(domain) as probe:
             processes.start_all()
-            relay = Relay(domain)
-            bench = Bench(processes, probe, relay, contract)
-            try:
+            with spinning_node("relay", domain) as node:
+                bench = Bench(processes, probe, Relay(node), contract)
                 assert probe.change_state(Transition.TRANSITION_CONFIGURE), processes.log_tail(
                     POLICY
                 )
@@ -379,8 +359,6 @@ def main() -> int:
                         rows.setdefault(kind.name, []).append(measure(bench, kind))
                     last = ", ".join(f"{command * 1e3:.0f}" for command, _ in rows[kind.name])
                     print(f"{kind.name}: {last} ms", flush=True)
-            finally:
-                relay.close()
     print(f"\n{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}")
     kept = report(rows)
     print(

@@ -116,7 +116,7 @@ def test_something_that_is_no_bag_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("parameter", "message"),
-    [("fault:=explode", "allowed: none, drop"), ("bag:=/nowhere", "cannot read the bag")],
+    [("fault:=explode", "must be one of none, drop"), ("bag:=/nowhere", "cannot read the bag")],
 )
 def test_a_wrong_parameter_ends_the_process_with_its_reason(parameter: str, message: str) -> None:
     start = "import sys; from twist_bringup.mock_camera import main; sys.exit(main())"

@@ -90,7 +90,7 @@ PARAMETERS = (
     ),
     ParameterRow("frame_id", "camera_color_optical_frame", "of the stamps"),
     ParameterRow("bag", "", "recorded bag to play in a loop; empty: synthetic frames"),
-    ParameterRow("fault", "none", f"one of {', '.join(FAULTS)}", read_only=False),
+    ParameterRow("fault", "none", "what the camera does wrong", choices=FAULTS, read_only=False),
 )
 
 
@@ -179,7 +179,6 @@ class MockCamera(Node):
         values = declare_parameters(self, PARAMETERS)
         self._width, self._height = values["width"], values["height"]
         self._frame_id, rate, bag = values["frame_id"], values["rate"], values["bag"]
-        self._check_fault(values["fault"])
         self.add_on_set_parameters_callback(self._on_set)
         self._bag = Path(bag) if bag else None
         if rate <= 0.0:
@@ -238,17 +237,12 @@ class MockCamera(Node):
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
-            try:
-                if parameter.name == "fault":
-                    self._check_fault(parameter.value)
-            except MockCameraError as error:
-                return SetParametersResult(successful=False, reason=str(error))
+            if parameter.name == "fault" and parameter.value not in FAULTS:
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"fault {parameter.value!r} is unknown; allowed: {', '.join(FAULTS)}",
+                )
         return SetParametersResult(successful=True)
-
-    @staticmethod
-    def _check_fault(fault: object) -> None:
-        if fault not in FAULTS:
-            raise MockCameraError(f"fault {fault!r} is unknown; allowed: {', '.join(FAULTS)}")
 
 
 def stamp_of(fault: str, now: Time, delay: Duration) -> TimeMessage:

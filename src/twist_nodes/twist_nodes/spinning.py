@@ -37,13 +37,14 @@ def spinning(node: Node) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def spinning_node(name: str) -> Iterator[Node]:
+def spinning_node(name: str, domain_id: int | None = None) -> Iterator[Node]:
     """A node called `name`, spun for as long as the context lasts, for one who is no node.
 
-    It has a `rclpy.Context` of its own, so that the process may have other nodes, or none.
+    It has a `rclpy.Context` of its own, so that the process may have other nodes, or none. Without
+    a `domain_id` it is in the domain of ROS_DOMAIN_ID.
     """
     context = rclpy.Context()
-    rclpy.init(context=context)
+    rclpy.init(context=context, domain_id=domain_id)
     try:
         node = Node(name, context=context)
         try:
