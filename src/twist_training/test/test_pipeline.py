@@ -195,3 +195,30 @@ def test_a_signal_stops_a_run_cleanly(number: signal.Signals, tmp_path: Path) ->
     assert "Traceback" not in said
     assert not list(folder.glob("*.partial"))
     assert (folder / "timing.json").exists()
+
+
+def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_else(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    refined = tmp_path / "refined"
+    before = (run_folder / "teacher.pt").read_bytes()
+    arguments = ["refine", f"run={run_folder}", f"output={refined}", "steps=3"]
+    assert main([*arguments, "evaluation_workers=1"]) == 0
+
+    assert (run_folder / "teacher.pt").read_bytes() == before, "the run stays as it is"
+    old = torch.load(run_folder / "teacher.pt", weights_only=False)["best"]
+    new = torch.load(refined / "teacher.pt", weights_only=False)["best"]
+    changed = {name.rsplit(".", 2)[0] for name in old if not torch.equal(old[name], new[name])}
+    learning = ("world_model.reward", "behaviour.actor", "behaviour.critic")
+    assert changed
+    for name in changed:
+        assert name.startswith(learning) or name.startswith("behaviour.slow_critic"), name
+    for part in learning:
+        assert any(name.startswith(part) for name in changed), part
+
+    checkpoint = load_checkpoint(refined / "checkpoint", expected_task="block_push")
+    assert checkpoint.measured["student_held_out"]["episodes"] == 2
+    first, second = checkpoint.training["command"].splitlines()
+    assert first.startswith("twist-train all task=block_push preset=smoke")
+    assert second == "twist-train refine run=runs/block_push_smoke_seed0 steps=3"
+    assert {"teacher", "refine"} <= set(checkpoint.training["seconds"])

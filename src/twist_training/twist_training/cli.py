@@ -24,6 +24,7 @@ _TOOLS = {
     "robustness": "twist_training.robustness.command",
     "diagnose": "twist_training.diagnosis.command",
     "sweep": "twist_training.sweep.command",
+    "refine": "twist_training.refinement",
 }
 """Commands beside the pipeline's stages, by the module whose ``main`` runs them."""
 
@@ -42,6 +43,7 @@ tools, each with settings of its own (twist-train TOOL name=value ...; resumable
   robustness success and surprise of checkpoint=FOLDER when camera, light, timing, object differ
   diagnose   what the belief of checkpoint=FOLDER gets wrong, and when it fails
   sweep      students over tasks, seeds and variants of file=FILE; without it, ablations
+  refine     behaviour of the finished run=FOLDER, for the task card's present reward
 
 common settings (default):
   task       {", ".join(available_tasks())} (block_push)
@@ -67,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not first:  # of the processes that torchrun starts, one speaks
         os.environ["TQDM_DISABLE"] = "1"
     # Heavy imports come after the help, which should answer at once; tqdm reads its environment.
-    from twist_training.runners.pipeline import STAGES, Pipeline
+    from twist_training.runners.pipeline import STAGES, Pipeline, default_folder
 
     stage = arguments.pop(0)
     if threading.current_thread() is threading.main_thread():
@@ -86,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
                 places[name] = value
                 arguments.remove(argument)
         config = parse_arguments(arguments)
-        folder = Path(places["output"] or f"runs/{config.task}_{config.preset}_seed{config.seed}")
+        folder = Path(places["output"]) if places["output"] else default_folder(config)
         checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
         if places["data"] and first:
             take_data_from(Path(places["data"]), config, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher, TeacherPolicy
 
+REFINEMENT = "refinement.json"
+"""In the folder of a run whose behaviour was refined: the command that did it."""
 STAGES = ("teacher", "collect", "render", "distil", "export", "evaluate")
 
 
@@ -178,7 +181,7 @@ class Pipeline:
 
     def _training_record(self) -> dict[str, Any]:
         return {
-            "command": command_of(self.session.config),
+            "command": self._commands(),
             "config": self.session.config.to_dict(),
             "precision": self.session.precision,
             "seconds": {name: round(value, 1) for name, value in self.clock.seconds.items()},
@@ -186,6 +189,19 @@ class Pipeline:
             "torch": torch.__version__,
             "machine": platform.machine(),
         }
+
+    def _commands(self) -> str:
+        """The command lines that repeat this run, one below the other."""
+        lines = [command_of(self.session.config)]
+        refinement = self.session.folder / REFINEMENT
+        if refinement.exists():
+            lines.append(json.loads(refinement.read_text())["command"])
+        return "\n".join(lines)
+
+
+def default_folder(config: TrainingConfig) -> Path:
+    """Where a run goes that nobody gives another place."""
+    return Path(f"runs/{config.task}_{config.preset}_seed{config.seed}")
 
 
 def command_of(config: TrainingConfig) -> str:
