@@ -222,3 +222,5 @@ def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_
     assert first.startswith("twist-train all task=block_push preset=smoke")
     assert second == "twist-train refine run=runs/block_push_smoke_seed0 steps=3"
     assert {"teacher", "refine"} <= set(checkpoint.training["seconds"])
+    unrefined = load_checkpoint(run_folder / "checkpoint")
+    assert checkpoint.training["frames"] == unrefined.training["frames"]

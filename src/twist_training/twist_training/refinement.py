@@ -30,7 +30,7 @@ from twist_training.configuration import (
 )
 from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder
 from twist_training.session import MetricLog, RunError, Session
-from twist_training.shared_data import take_data_from
+from twist_training.shared_data import link_files, take_data_from
 from twist_training.storage.episodes import Episodes, Replay
 from twist_training.teacher_policy import Teacher
 
@@ -98,7 +98,9 @@ def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> Traini
     if not (source / "student.pt").exists():
         raise RunError(f"{source} has no student.pt: run its stage distil first")
     take_data_from(source, config, folder)
-    for name in ("student.pt", "student.jsonl", "timing.json"):
+    students = [*source.glob("student_[0-9]*.npz"), *source.glob("images_student_[0-9]*.npy")]
+    link_files(source, folder, ["student.pt", *(path.name for path in students)])
+    for name in ("student.jsonl", "timing.json"):  # may be written to
         if (source / name).exists() and not (folder / name).exists():
             shutil.copyfile(source / name, folder / name)
     evaluation = dataclasses.replace(config.evaluation, workers=settings.evaluation_workers)

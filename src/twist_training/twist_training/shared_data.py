@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,12 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
             f"{source} lacks {', '.join(missing)}: run its stages teacher, collect and render first"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _FILES:
+    link_files(source, folder, _FILES)
+
+
+def link_files(source: Path, folder: Path, names: Iterable[str]) -> None:
+    """Links files of `source` into `folder`, or copies them; what `folder` has already stays."""
+    for name in names:
         if not (folder / name).exists():
             try:
                 os.link(source / name, folder / name)

@@ -138,7 +138,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
 
     Every round's episodes are the student's own; the frozen teacher filters their privileged
     states, which gives the targets of Eq. 3 where the student's mistakes lead (compare DAgger,
-    Ross et al., 2011). Writes ``student.pt``; continues from it.
+    Ross et al., 2011). They are added to `data`. Writes ``student.pt``; continues from it.
     """
     config = session.config.distillation
     generator = session.seed("distil")
@@ -151,11 +151,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     saved = session.load(CHECKPOINT)
     if saved is not None:
         student.load_state_dict(saved["student"])
-        if saved["finished"]:
-            return student
-        trainer.optimizer.load_state_dict(saved["optimizer"])
         trainer.warmup_steps, trainer.steps = saved["warmup_steps"], saved["steps"]
-        restore_random_state(saved["random"], generator)
     rounds = [
         round((number + 1) * config.steps / (config.student_rounds + 1))
         for number in range(config.student_rounds)
@@ -163,6 +159,11 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     for number, step in enumerate(rounds):
         if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
             data.add(*part)
+    if saved is not None:
+        if saved["finished"]:
+            return student
+        trainer.optimizer.load_state_dict(saved["optimizer"])
+        restore_random_state(saved["random"], generator)
 
     def save(finished: bool = False) -> None:
         session.save(
