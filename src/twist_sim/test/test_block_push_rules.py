@@ -33,8 +33,17 @@ def _reward_of_the_formula(tip, cube, goal):
     d = np.linalg.norm(cube - goal)
     p = np.append(cube + (cube - goal) / d * 0.035, 0.02)
     e = np.linalg.norm(tip - p)
-    near = 1 / (1 + np.exp(-(0.045 - d) / 0.006))
-    return max(1 - d / 0.25, -0.5) + 0.4 * (near + (1 - near) * max(1 - e / 0.25, 0)) + near
+    near = 1 / (1 + np.exp(-(0.035 - d) / 0.007))
+    released = np.clip((np.linalg.norm(tip - np.append(cube, 0.02)) - 0.04) / 0.06, 0, 1)
+    return (
+        max(1 - max(d - 0.015, 0) / 0.12, -1.0)
+        + 0.3 * (near + (1 - near) * max(1 - e / 0.25, 0))
+        + near
+        + 0.5 * near * released
+        - 1.5
+        * np.clip((0.032 - np.linalg.norm(tip[:2] - cube)) / 0.01, 0, 1)
+        * np.clip((0.06 - tip[2]) / 0.01, 0, 1)
+    )
 
 
 def test_the_state_lists_si_numbers_in_the_order_of_its_fields():
@@ -75,7 +84,8 @@ def test_the_reward_is_the_documented_formula(tip, cube, goal):
 
 
 def test_the_reward_is_finite_when_the_cube_is_exactly_on_the_goal_or_far_away():
-    assert RULES.reward(_state(cube=(0.5, 0.1, 0.02))) == pytest.approx(2.4, abs=1e-3)
+    solved = _state(tip=(0.5, 0.1, 0.06), cube=(0.5, 0.1, 0.02))
+    assert RULES.reward(solved) == pytest.approx(2.3, abs=1e-2)
     assert math.isfinite(RULES.reward(_state(cube=(50.0, 0.1, 0.02))))
 
 
@@ -89,9 +99,20 @@ def test_the_reward_grows_along_reaching_pushing_and_arriving():
         RULES.reward(_state(tip=(0.5, 0.06, 0.02), cube=(0.5, 0.095, 0.02))),
     ]
     assert rewards == sorted(rewards)
-    # Once arrived, the tip may be anywhere: leaving costs hardly anything.
     gone = RULES.reward(_state(tip=(0.4, -0.2, 0.1), cube=(0.5, 0.095, 0.02)))
-    assert rewards[-1] - gone < 0.01
+    assert gone > rewards[-1] + 0.4, "a cube that has arrived is let go"
+    left_early = RULES.reward(_state(tip=(0.4, -0.2, 0.1), cube=(0.5, 0.05, 0.02)))
+    pushing = RULES.reward(_state(tip=(0.5, 0.015, 0.02), cube=(0.5, 0.05, 0.02)))
+    assert left_early < pushing, "a cube that has not arrived is not"
+
+
+def test_being_on_the_cube_costs_more_than_it_brings():
+    beside = RULES.reward(_state(tip=(0.5, -0.033, 0.02)))
+    for height, inside in ((0.032, 0.0), (0.045, 0.015)):
+        on = RULES.reward(_state(tip=(0.5, inside, height)))
+        assert on < beside - 1.0
+    above = RULES.reward(_state(tip=(0.5, 0.0, 0.061)))
+    assert above > beside - 0.1, "passing over the cube is free"
 
 
 def test_success_is_the_cubes_centre_within_five_centimetres():

@@ -20,20 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockPushParameters:
-    """Numbers of the success rule and the reward, metres but for `floor` and `reach_weight`.
+    """Numbers of the success rule and the reward, metres but for `floor` and the weights.
 
     Attributes:
         success_distance: largest cube-goal distance in the table plane that is a success.
-        reach: distance over which the linear terms fall to zero.
+        progress: cube-goal distance beyond the dead band at which progress is zero.
+        reach: distance over which the reaching term falls to zero.
         floor: the progress term is never below minus this.
         reach_weight: weight of being at the pre-push point.
         behind: of the pre-push point behind the cube's centre as seen from the goal.
         push_height: z of the pre-push point.
         near_distance: cube-goal distance at which the soft success term is one half.
         near_width: width of that sigmoid.
+        dead_band: cube-goal distance below which progress counts as complete.
+        rest_weight: weight of letting go of a cube that is near the goal.
+        touch: distance between tip and cube centre at which letting go counts for nothing.
+        rest: distance beyond `touch` at which it counts in full.
+        press_weight: cost of being on or just over the cube.
+        press_radius: horizontal distance between tip and cube centre from which it costs nothing.
+        press_height: height of the tip from which it costs nothing.
+        press_edge: distance inside of either over which the cost rises to all of it.
     """
 
     success_distance: float
+    progress: float
     reach: float
     floor: float
     reach_weight: float
@@ -41,6 +51,14 @@ class BlockPushParameters:
     push_height: float
     near_distance: float
     near_width: float
+    dead_band: float
+    rest_weight: float
+    touch: float
+    rest: float
+    press_weight: float
+    press_radius: float
+    press_height: float
+    press_edge: float
 
     def __post_init__(self) -> None:
         require_positive_fields(self)
@@ -99,23 +117,43 @@ class BlockPushRules:
         )
 
     def reward(self, state: NDArray[np.floating]) -> float:
-        """Progress of the cube, plus reaching the pre-push point, plus soft success.
+        """Progress of the cube, reaching, soft success, letting go; less for pressing on the cube.
 
-        With d the cube-goal distance, e the tip's distance from the pre-push point and
-        near = sigmoid((near_distance - d) / near_width), the reward is
-        max(1 - d/reach, -floor) + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near.
+        With d the cube-goal distance, e the tip's distance from the pre-push point, t its
+        distance from the cube's centre and near = sigmoid((near_distance - d) / near_width), the
+        reward is max(1 - max(d - dead_band, 0)/progress, -floor)
+        + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near
+        + rest_weight near clip((t - touch)/rest, 0, 1)
+        - press_weight clip((press_radius - w)/press_edge, 0, 1)
+                       clip((press_height - z)/press_edge, 0, 1),
+        where w is the horizontal part of t and z the tip's height.
+
+        The rest term makes a solved episode stay solved: without it the tool goes on nudging the
+        cube for the last millimetres, and a policy that sees less well pushes it out again. The
+        last term keeps the tool off the cube's top: dragging the cube from above is an easy way to
+        solve the task, and presses on it with the whole strength of the arm.
         """
         p = self.parameters
-        ex, ey, ez, cx, cy, _, gx, gy = state[:8].tolist()
+        ex, ey, ez, cx, cy, cz, gx, gy = state[:8].tolist()
         dx, dy = cx - gx, cy - gy
         distance = math.hypot(dx, dy)
         inverse = p.behind / distance if distance > 1e-6 else 0.0
         tip = math.hypot(ex - cx - dx * inverse, ey - cy - dy * inverse, ez - p.push_height)
         exponent = (distance - p.near_distance) / p.near_width
         near = 1.0 / (1.0 + math.exp(min(exponent, 60.0)))
-        progress = max(1.0 - distance / p.reach, -p.floor)
+        progress = max(1.0 - max(distance - p.dead_band, 0.0) / p.progress, -p.floor)
         reach = near + (1.0 - near) * max(1.0 - tip / p.reach, 0.0)
-        return progress + p.reach_weight * reach + near
+        aside = math.hypot(ex - cx, ey - cy)
+        apart = math.hypot(aside, ez - cz)
+        released = min(max((apart - p.touch) / p.rest, 0.0), 1.0)
+        inside = min(max((p.press_radius - aside) / p.press_edge, 0.0), 1.0)
+        low = min(max((p.press_height - ez) / p.press_edge, 0.0), 1.0)
+        return (
+            progress
+            + p.reach_weight * reach
+            + near * (1.0 + p.rest_weight * released)
+            - p.press_weight * inside * low
+        )
 
     def success(self, state: NDArray[np.floating]) -> bool:
         """Whether the cube's centre is within the success distance of the goal's."""
