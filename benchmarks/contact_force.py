@@ -5,18 +5,21 @@ estimate of it. A policy for a real arm has to stay below the profile's ``contac
 (25 N in config/robots); the twin holds its positions more stiffly than an arm does, so its forces
 are an upper bound.
 
-    make demo TRIALS=20 ARGS="output:=FOLDER"
-    python benchmarks/contact_force.py FOLDER [--limit N]
+    python benchmarks/contact_force.py [FOLDER] [--limit N] [--trials N]
+
+Without a folder of recorded bags it runs trials with the shipped checkpoint first.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
+from stamp_to_command import SHIPPED, run_trials
 
 STATE_TOPIC = "/robot_state"
 
@@ -37,13 +40,9 @@ def read_forces(bag: Path) -> np.ndarray:
         )
 
 
-def main() -> int:
-    """Prints the table; returns 1 when there is nothing to read."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, help="recorded bags")
-    parser.add_argument("--limit", type=float, default=25.0, help="newtons; default 25")
-    arguments = parser.parse_args()
-    bags = sorted(path.parent for path in arguments.folder.rglob("metadata.yaml"))
+def report(folder: Path, limit: float) -> int:
+    """Prints the table of the bags in `folder`; returns 1 when there is nothing to read."""
+    bags = sorted(path.parent for path in folder.rglob("metadata.yaml"))
     try:
         trials = [forces for forces in map(read_forces, bags) if len(forces)]
     except (AnyReaderError, OSError) as error:
@@ -51,11 +50,10 @@ def main() -> int:
         return 1
     if not trials:
         print(
-            f"contact_force: no {STATE_TOPIC} in the {len(bags)} bags of {arguments.folder}",
+            f"contact_force: no {STATE_TOPIC} in the {len(bags)} bags of {folder}",
             file=sys.stderr,
         )
         return 1
-    limit = arguments.limit
     largest = np.array([forces.max() for forces in trials])
     over = np.array([float(np.mean(forces > limit)) for forces in trials])
     print(f"{len(trials)} trials, {sum(map(len, trials))} robot states")
@@ -68,6 +66,20 @@ def main() -> int:
         f"{over.mean():.1%} of the time"
     )
     return 0
+
+
+def main() -> int:
+    """Prints the table; returns 1 when there is nothing to read."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="recorded bags to read")
+    parser.add_argument("--limit", type=float, default=25.0, help="newtons; default 25")
+    parser.add_argument("--trials", type=int, default=2, help="how many new trials; default 2")
+    arguments = parser.parse_args()
+    if arguments.folder is not None:
+        return report(arguments.folder, arguments.limit)
+    with tempfile.TemporaryDirectory(prefix="twist_contact_force_") as temporary:
+        code = run_trials(SHIPPED, Path(temporary), arguments.trials)
+        return report(Path(temporary), arguments.limit) if code in (0, 1) else code
 
 
 if __name__ == "__main__":

@@ -70,6 +70,10 @@ def test_the_recorded_command_repeats_the_settings() -> None:
         (["all", "task=juggle"], 2, "block_push"),
         (["all", "preset=juggle"], 2, "unknown preset"),
         (["distil", "preset=smoke"], 1, "run stage 'teacher' first"),
+        (["refine"], 2, "run is missing"),
+        (["refine", "run=/nowhere"], 1, "is not a run folder"),
+        (["refine", "run=/nowhere", "steps=0"], 2, "steps must be 1 or more"),
+        (["refine", "run=/nowhere", "step=3"], 2, "step"),
     ],
 )
 def test_the_command_explains_what_is_wrong(

@@ -7,7 +7,6 @@ critic learn from it in imagination. That takes minutes where a new run takes ho
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import shutil
@@ -16,21 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from twist_sim.tasks import TaskRules
-from twist_training.algorithms.world_model import Batch, detach_starts
+from twist_training.algorithms.world_model import Batch
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import (
     ConfigurationError,
     TrainingConfig,
-    from_dict,
     with_arguments,
 )
 from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder
+from twist_training.runners.teacher import BehaviourTrainer, draw_batch
 from twist_training.session import MetricLog, RunError, Session
-from twist_training.shared_data import link_files, take_data_from
+from twist_training.shared_data import link_files, settings_of, take_data_from
 from twist_training.storage.episodes import Episodes, Replay
 from twist_training.teacher_policy import Teacher
 
@@ -91,10 +90,7 @@ def main(arguments: list[str]) -> None:
 
 def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> TrainingConfig:
     """Makes the run folder: everything of `source`, to be read only. Returns its settings."""
-    try:
-        config = from_dict(json.loads((source / "config.json").read_text()))
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"run={source} is not a run folder ({error})") from error
+    config = settings_of(source)
     if not (source / "student.pt").exists():
         raise RunError(f"{source} has no student.pt: run its stage distil first")
     take_data_from(source, config, folder)
@@ -126,7 +122,7 @@ def judged_again(episodes: Episodes, rules: TaskRules) -> Episodes:
     return dataclasses.replace(episodes, reward=reward)
 
 
-def refine(session: Session, source: Path, settings: RefinementSettings) -> Teacher:
+def refine(session: Session, source: Path, settings: RefinementSettings) -> None:
     """Trains reward head, actor and critic of the run `source`; writes ``teacher.pt``.
 
     An interrupted refinement begins anew, from the teacher of `source`.
@@ -142,17 +138,13 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> Teac
     generator = session.seed("refine")
     replays = _replays(session, source)
     trainer = RefinementTrainer(teacher, session, settings)
-    config = session.config.teacher
     with MetricLog(session.folder, "refine") as log:
         for step in tqdm(range(1, settings.steps + 1), "refine", unit="step"):
             replay = replays[step % len(replays)]
-            arrays = replay.sample(config.batch, config.length, generator)
-            log.add(trainer.step(Batch(*(session.tensor(array) for array in arrays))))
+            log.add(trainer.step(draw_batch(session, replay, generator)))
             if step % _LOG_EVERY == 0 or step == settings.steps:
                 log.flush(step)
-    teacher.requires_grad_(True)
-    session.save("teacher.pt", {**saved, "best": copy.deepcopy(teacher.state_dict())})
-    return teacher
+    session.save("teacher.pt", {**saved, "best": teacher.state_dict()})
 
 
 def _replays(session: Session, source: Path) -> list[Replay]:
@@ -167,7 +159,7 @@ def _replays(session: Session, source: Path) -> list[Replay]:
     return replays
 
 
-class RefinementTrainer:
+class RefinementTrainer(BehaviourTrainer):
     """Gradient steps of reward head, actor and critic; the rest of the world model is frozen.
 
     Args:
@@ -177,28 +169,19 @@ class RefinementTrainer:
     """
 
     def __init__(self, teacher: Teacher, session: Session, settings: RefinementSettings) -> None:
-        self._teacher, self._session, self._settings = teacher, session, settings
-        teacher.world_model.rssm.fused = session.config.fused
-        teacher.world_model.requires_grad_(False)
-        self._modules = {
+        modules = {
             "reward": (teacher.world_model.reward, settings.critic_lr),
             "actor": (teacher.behaviour.actor, settings.actor_lr),
             "critic": (teacher.behaviour.critic, settings.critic_lr),
         }
-        self._optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr=rate, eps=1e-5, fused=True)
-            for name, (module, rate) in self._modules.items()
-        }
-        self._steps = 0
+        super().__init__(teacher, session, modules)
+        self._total = settings.steps
+        teacher.world_model.requires_grad_(False)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """One gradient step of each; returns the terms for the log."""
-        teacher, config = self._teacher, self._session.config.teacher
-        world_model, behaviour = teacher.world_model, teacher.behaviour
-        fraction = self._steps / self._settings.steps
-        factor = 0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * fraction))
-        for name, (_, rate) in self._modules.items():
-            self._optimizers[name].param_groups[0]["lr"] = rate * factor
+        world_model = self._teacher.world_model
+        self._set_rates(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * self.steps / self._total)))
         with self._session.autocast():
             with torch.no_grad():
                 latents = world_model.rssm.observe(
@@ -209,21 +192,6 @@ class RefinementTrainer:
             reward_loss = 0.5 * (predicted - batch.reward).square().mean()
         self._apply("reward", reward_loss)
         world_model.reward.requires_grad_(False)
-        h, z = detach_starts(latents, config.imagination_starts)
-        with self._session.autocast():
-            actor_loss, critic_loss, metrics = behaviour.losses(world_model, h, z)
-        self._apply("actor", actor_loss)
-        self._apply("critic", critic_loss)
-        if self._steps % config.slow_critic_every == 0:
-            behaviour.update_slow_critic()
-        self._steps += 1
+        metrics = self._learn_behaviour(latents)
+        self.steps += 1
         return metrics | {"world_model/reward": reward_loss.detach()}
-
-    def _apply(self, name: str, loss: Tensor) -> None:
-        module, optimizer = self._modules[name][0], self._optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(
-            module.parameters(), self._session.config.teacher.clip, error_if_nonfinite=True
-        )
-        optimizer.step()

@@ -33,12 +33,7 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
         RunError: `source` is no run, lacks a file, or was made with another task, seed, teacher,
             collection or textures.
     """
-    try:
-        theirs = from_dict(json.loads((source / "config.json").read_text()))
-    except (OSError, json.JSONDecodeError, ConfigurationError) as error:
-        raise RunError(
-            f"data={source} is not a run folder ({error}); name one that has a config.json"
-        ) from error
+    theirs = settings_of(source)
     different = [
         name
         for name, value in _what_matters(theirs).items()
@@ -56,6 +51,20 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     link_files(source, folder, _FILES)
+
+
+def settings_of(source: Path) -> TrainingConfig:
+    """The settings of the run in `source`.
+
+    Raises:
+        RunError: it is no run.
+    """
+    try:
+        return from_dict(json.loads((source / "config.json").read_text()))
+    except (OSError, json.JSONDecodeError, ConfigurationError) as error:
+        raise RunError(
+            f"{source} is not a run folder ({error}); name one that has a config.json"
+        ) from error
 
 
 def link_files(source: Path, folder: Path, names: Iterable[str]) -> None:

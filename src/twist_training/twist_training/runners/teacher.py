@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
+from twist_training.modules.rssm import LatentSequence
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay
@@ -25,7 +27,54 @@ REPLAY = "teacher_replay.npz"
 REPLAY_BEFORE = "teacher_replay.previous.npz"
 
 
-class TeacherTrainer:
+class BehaviourTrainer:
+    """Gradient steps of actor and critic in imagination, beside those of one more module.
+
+    Args:
+        teacher: the networks.
+        session: device, precision.
+        modules: what is trained, with learning rates, by name; ``actor`` and ``critic`` among them.
+    """
+
+    def __init__(
+        self, teacher: Teacher, session: Session, modules: Mapping[str, tuple[nn.Module, float]]
+    ) -> None:
+        self._teacher, self._session, self._config = teacher, session, session.config.teacher
+        teacher.world_model.rssm.fused = session.config.fused
+        self._modules = {name: module for name, (module, _) in modules.items()}
+        self._rates = {name: rate for name, (_, rate) in modules.items()}
+        self.optimizers = {
+            name: torch.optim.Adam(module.parameters(), lr=rate, eps=1e-5, fused=True)
+            for name, (module, rate) in modules.items()
+        }
+        self.steps = 0
+
+    def _learn_behaviour(self, latents: LatentSequence) -> dict[str, Tensor]:
+        """A step of actor and critic from instants of `latents`; the world model must be frozen."""
+        config, behaviour = self._config, self._teacher.behaviour
+        h, z = detach_starts(latents, config.imagination_starts // self._session.processes.count)
+        with self._session.autocast():
+            actor_loss, critic_loss, metrics = behaviour.losses(self._teacher.world_model, h, z)
+        self._apply("actor", actor_loss)
+        self._apply("critic", critic_loss)
+        if self.steps % config.slow_critic_every == 0:
+            behaviour.update_slow_critic()
+        return metrics
+
+    def _set_rates(self, factor: float) -> None:
+        for name, optimizer in self.optimizers.items():
+            optimizer.param_groups[0]["lr"] = self._rates[name] * factor
+
+    def _apply(self, name: str, loss: Tensor) -> None:
+        module, optimizer = self._modules[name], self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._session.processes.average_gradients(module.parameters())
+        nn.utils.clip_grad_norm_(module.parameters(), self._config.clip, error_if_nonfinite=True)
+        optimizer.step()
+
+
+class TeacherTrainer(BehaviourTrainer):
     """Gradient steps of world model and behaviour.
 
     Args:
@@ -36,22 +85,13 @@ class TeacherTrainer:
 
     def __init__(self, teacher: Teacher, session: Session, total_steps: int) -> None:
         config = session.config.teacher
-        self._teacher, self._session, self._config = teacher, session, config
+        modules = {
+            "model": (teacher.world_model, config.model_lr),
+            "actor": (teacher.behaviour.actor, config.actor_lr),
+            "critic": (teacher.behaviour.critic, config.critic_lr),
+        }
+        super().__init__(teacher, session, modules)
         self._total = total_steps
-        behaviour = teacher.behaviour
-        teacher.world_model.rssm.fused = session.config.fused
-        self.optimizers = {
-            name: torch.optim.Adam(module.parameters(), lr=rate, eps=1e-5, fused=True)
-            for name, module, rate in (
-                ("model", teacher.world_model, config.model_lr),
-                ("actor", behaviour.actor, config.actor_lr),
-                ("critic", behaviour.critic, config.critic_lr),
-            )
-        }
-        self._rates = {
-            name: optimizer.param_groups[0]["lr"] for name, optimizer in self.optimizers.items()
-        }
-        self.steps = 0
 
     def step(self, batch: Batch, *, behaviour: bool = True) -> dict[str, Tensor]:
         """One gradient step on `batch`; the world model alone when `behaviour` is False.
@@ -62,40 +102,19 @@ class TeacherTrainer:
             return self._session.processes.average(self._step(batch, behaviour))
 
     def _step(self, batch: Batch, behaviour: bool) -> dict[str, Tensor]:
-        config, teacher = self._config, self._teacher
-        self._schedule()
-        teacher.world_model.requires_grad_(True)
-        with self._session.autocast():
-            loss, latents, metrics = teacher.world_model.loss(batch)
-        self._apply("model", loss, teacher.world_model)
-        if behaviour:
-            teacher.world_model.requires_grad_(False)
-            count = config.imagination_starts // self._session.processes.count
-            h, z = detach_starts(latents, count)
-            with self._session.autocast():
-                actor_loss, critic_loss, more = teacher.behaviour.losses(teacher.world_model, h, z)
-            self._apply("actor", actor_loss, teacher.behaviour.actor)
-            self._apply("critic", critic_loss, teacher.behaviour.critic)
-            metrics |= more
-            if self.steps % config.slow_critic_every == 0:
-                teacher.behaviour.update_slow_critic()
-        self.steps += 1
-        return metrics
-
-    def _schedule(self) -> None:
+        world_model = self._teacher.world_model
         half = self._total / 2
         fraction = min(1.0, max(0.0, (self.steps - half) / half))
-        for name, optimizer in self.optimizers.items():
-            rate = self._rates[name] * (1.0 - fraction * (1.0 - self._config.final_lr))
-            optimizer.param_groups[0]["lr"] = rate
-
-    def _apply(self, name: str, loss: Tensor, module: nn.Module) -> None:
-        optimizer = self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._session.processes.average_gradients(module.parameters())
-        nn.utils.clip_grad_norm_(module.parameters(), self._config.clip, error_if_nonfinite=True)
-        optimizer.step()
+        self._set_rates(1.0 - fraction * (1.0 - self._config.final_lr))
+        world_model.requires_grad_(True)
+        with self._session.autocast():
+            loss, latents, metrics = world_model.loss(batch)
+        self._apply("model", loss)
+        if behaviour:
+            world_model.requires_grad_(False)
+            metrics |= self._learn_behaviour(latents)
+        self.steps += 1
+        return metrics
 
 
 def train_teacher(session: Session) -> Teacher:
@@ -137,7 +156,7 @@ def train_teacher(session: Session) -> Teacher:
             progress.episodes = len(replay)
             for step in tqdm(range(config.pretrain_steps), "teacher: pretraining", unit="step"):
                 behaviour = step >= 2 * config.pretrain_steps // 3
-                log.add(trainer.step(_batch(session, replay, generator), behaviour=behaviour))
+                log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
         bar = tqdm(
             total=rounds * config.episode_steps,
             initial=progress.rounds * config.episode_steps,
@@ -147,7 +166,7 @@ def train_teacher(session: Session) -> Teacher:
         while progress.rounds < rounds:
 
             def learn() -> None:
-                log.add(trainer.step(_batch(session, replay, generator)))
+                log.add(trainer.step(draw_batch(session, replay, generator)))
                 bar.update()
 
             trials = progress.episodes + np.arange(config.environments)
@@ -287,7 +306,8 @@ def practice_starts(
     return generator.random(count) < share
 
 
-def _batch(session: Session, replay: Replay, generator: np.random.Generator) -> Batch:
+def draw_batch(session: Session, replay: Replay, generator: np.random.Generator) -> Batch:
+    """This process's rows of a batch of windows."""
     config = session.config.teacher
     arrays = replay.sample(config.batch, config.length, generator)
     return Batch(*(session.tensor(session.processes.rows(array)) for array in arrays))
