@@ -22,6 +22,7 @@ from twist_training.algorithms.distillation import Student
 from twist_training.cli import main
 from twist_training.configuration import parse_arguments
 from twist_training.runners import teacher as teacher_stage
+from twist_training.runners.distil import DistillationTrainer, student_rounds
 from twist_training.runners.teacher import train_teacher
 from twist_training.session import Session
 from twist_training.teacher_policy import Teacher
@@ -197,12 +198,13 @@ def test_a_signal_stops_a_run_cleanly(number: signal.Signals, tmp_path: Path) ->
     assert (folder / "timing.json").exists()
 
 
+@pytest.mark.parametrize("options", [[], ["belief=student"]])
 def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_else(
-    run_folder: Path, tmp_path: Path
+    options: list[str], run_folder: Path, tmp_path: Path
 ) -> None:
     refined = tmp_path / "refined"
     before = (run_folder / "teacher.pt").read_bytes()
-    arguments = ["refine", f"run={run_folder}", f"output={refined}", "steps=3"]
+    arguments = ["refine", f"run={run_folder}", f"output={refined}", "steps=3", *options]
     assert main([*arguments, "evaluation_workers=1"]) == 0
 
     assert (run_folder / "teacher.pt").read_bytes() == before, "the run stays as it is"
@@ -220,7 +222,50 @@ def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_
     assert checkpoint.measured["student_held_out"]["episodes"] == 2
     first, second = checkpoint.training["command"].splitlines()
     assert first.startswith("twist-train all task=block_push preset=smoke")
-    assert second == "twist-train refine run=runs/block_push_smoke_seed0 steps=3"
+    expected = ["twist-train refine run=runs/block_push_smoke_seed0 steps=3", *options]
+    assert second == " ".join(expected)
     assert {"teacher", "refine"} <= set(checkpoint.training["seconds"])
     unrefined = load_checkpoint(run_folder / "checkpoint")
     assert checkpoint.training["frames"] == unrefined.training["frames"]
+
+
+def test_an_interrupted_refinement_in_rounds_ends_as_one_that_was_not(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refine(name: str) -> Path:
+        folder = tmp_path / name
+        options = ["steps=2", "belief=student", "rounds=1", "student_steps=2"]
+        main(["refine", f"run={run_folder}", f"output={folder}", *options, "evaluation_workers=1"])
+        return folder
+
+    whole = refine("whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "distil", _interrupted)
+        assert not (refine("resumed") / "checkpoint").exists()
+    resumed = refine("resumed")
+
+    before = len(student_rounds(run_folder))
+    for folder in (whole, resumed):
+        assert len(student_rounds(folder)) == before + 1
+        assert load_checkpoint(folder / "checkpoint").measured
+    for file, part in (("teacher.pt", "best"), ("student.pt", "student")):
+        old, one, other = (
+            torch.load(folder / file, weights_only=False)[part]
+            for folder in (run_folder, whole, resumed)
+        )
+        assert any(not torch.equal(old[name], one[name]) for name in old)
+        for name in one:
+            assert torch.equal(one[name], other[name]), name
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_refinement_is_not_continued_with_other_settings(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refined = ["refine", f"run={run_folder}", f"output={tmp_path}", "evaluation_workers=1"]
+    assert main([*refined, "steps=1"]) == 0
+    assert main([*refined, "steps=2"]) == 1
+    assert "was started as 'twist-train refine" in capsys.readouterr().err

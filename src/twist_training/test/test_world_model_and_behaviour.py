@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from twist_sim.task_card import load_task_card
-from twist_training.algorithms.actor_critic import ActorCritic, lambda_returns
+from twist_training.algorithms.actor_critic import ActorCritic, Belief, lambda_returns
 from twist_training.algorithms.world_model import Batch, TeacherWorldModel, detach_starts
 from twist_training.configuration import PRESETS
 from twist_training.modules.distributions import gumbel_like
@@ -87,7 +87,7 @@ def test_the_actors_gradient_flows_through_the_dynamics() -> None:
     model = TeacherWorldModel(config, CONTRACT).requires_grad_(False)
     behaviour = ActorCritic(config, CONTRACT.action_size)
     _, latents, _ = model.loss(_batch(2, 4))
-    actor_loss, critic_loss, _ = behaviour.losses(model, *detach_starts(latents, 4))
+    actor_loss, critic_loss, _ = behaviour.losses(model, *detach_starts(4, latents)[0])
     actor_loss.backward()
     assert all(p.grad is not None for p in behaviour.actor.parameters())
     assert any(p.grad.abs().sum() > 0 for p in behaviour.actor.parameters() if p.grad is not None)
@@ -97,10 +97,45 @@ def test_the_actors_gradient_flows_through_the_dynamics() -> None:
     assert all(p.grad is not None for p in behaviour.critic.parameters())
 
 
-def test_starts_are_cut_from_the_graph() -> None:
+def test_an_actor_that_is_shown_the_world_itself_as_a_belief_learns_the_same() -> None:
+    model, behaviour, h, z = _imagination()
+    losses = []
+    for belief in (None, Belief(model.rssm, h, z)):
+        torch.manual_seed(1)
+        losses.append(behaviour.losses(model, h, z, belief)[:2])
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+def test_a_wrong_belief_changes_what_the_actor_does_and_not_what_it_is_paid_for() -> None:
+    model, behaviour, h, z = _imagination()
+    wrong = Belief(model.rssm, h + 3.0, z)
+    results = []
+    for actor_sees in (True, False):
+        if not actor_sees:  # its last layer alone decides: actions that depend on nothing seen
+            torch.nn.init.zeros_(behaviour.actor.network[-1].weight)
+        for belief in (None, wrong):
+            torch.manual_seed(1)
+            _, _, metrics = behaviour.losses(model, h, z, belief)
+            results.append(float(metrics["actor/return"]))
+    right, misled, blind, blind_and_misled = results
+    assert abs(right - misled) > 1e-5
+    assert blind == blind_and_misled
+
+
+def _imagination() -> tuple[TeacherWorldModel, ActorCritic, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    model = TeacherWorldModel(CONFIG, CONTRACT).requires_grad_(False)
+    _, latents, _ = model.loss(_batch(2, 4))
+    ((h, z),) = detach_starts(4, latents)
+    return model, ActorCritic(CONFIG, CONTRACT.action_size), h, z
+
+
+def test_starts_are_cut_from_the_graph_and_are_the_same_instants_of_every_sequence() -> None:
     model = TeacherWorldModel(CONFIG, CONTRACT)
     _, latents, _ = model.loss(_batch(2, 4))
-    h, z = detach_starts(latents, 5)
+    (h, z), again = detach_starts(5, latents, latents)
+    assert torch.equal(h, again[0])
+    assert torch.equal(z, again[1])
     assert h.shape == (5, CONFIG.rssm.deterministic)
     assert not h.requires_grad
     assert z.shape == (5, CONFIG.rssm.stochastic)

@@ -1,8 +1,17 @@
-"""``twist-train refine``: a trained behaviour learns the task card's present reward.
+"""``twist-train refine``: a trained behaviour learns more, without a new run.
 
-World model and student stay as they are, frozen: what the world does has not changed. The episodes
-of the run are judged again by the card's rules, the reward head learns what they say, and actor and
-critic learn from it in imagination. That takes minutes where a new run takes hours.
+It learns the task card's present reward. The teacher's world model stays as it is, frozen: what the
+world does has not changed. The episodes of the run are judged again by the card's rules, the reward
+head learns what they say, and actor and critic learn from it in imagination. That takes minutes
+where a new run takes hours.
+
+With ``belief=student`` the behaviour also learns to bear what the student gets wrong. The imagined
+world goes on from what the teacher knows of a stored instant, but the actor is shown what the
+student makes of the picture of that instant: it is paid for what its actions do, not for what they
+would do if the student were right.
+
+A behaviour that acts otherwise leads to other pictures. With ``rounds`` the student acts in turn,
+and is distilled with what it met, before the behaviour learns again.
 """
 
 from __future__ import annotations
@@ -10,15 +19,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from twist_sim.tasks import TaskRules
+from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import (
@@ -26,14 +39,25 @@ from twist_training.configuration import (
     TrainingConfig,
     with_arguments,
 )
+from twist_training.modules.rssm import LatentSequence
+from twist_training.runners.collect import render_episodes
+from twist_training.runners.distil import (
+    DistillationTrainer,
+    add_student_rounds,
+    let_student_act,
+    student_rounds,
+)
 from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder
 from twist_training.runners.teacher import BehaviourTrainer, draw_batch
 from twist_training.session import MetricLog, RunError, Session
 from twist_training.shared_data import link_files, settings_of, take_data_from
-from twist_training.storage.episodes import Episodes, Replay
+from twist_training.storage.episodes import Episodes, Replay, sample_windows
 from twist_training.teacher_policy import Teacher
 
+Weights = dict[str, Any]
+
 _LOG_EVERY = 100
+_PROGRESS = "refinement.pt"
 
 
 @dataclass(frozen=True)
@@ -43,9 +67,13 @@ class RefinementSettings:
     Attributes:
         run: folder of a finished run; it stays as it is.
         output: new run folder; empty for ``<run>_refined``.
-        steps: gradient steps.
+        steps: gradient steps of the behaviour in each of its turns.
         actor_lr: learning rate of the actor at the start; it falls to a twentieth.
         critic_lr: likewise of critic and reward head.
+        belief: what the actor sees in imagination, ``teacher`` or ``student``.
+        rounds: turns of the student, each followed by another one of the behaviour.
+        student_steps: gradient steps of the student in each of its turns.
+        student_lr: learning rate of the student at the start of a turn; it falls to a twentieth.
         evaluation_workers: processes of the evaluation.
     """
 
@@ -54,6 +82,10 @@ class RefinementSettings:
     steps: int = 3000
     actor_lr: float = 2e-4
     critic_lr: float = 3e-4
+    belief: str = "teacher"
+    rounds: int = 0
+    student_steps: int = 600
+    student_lr: float = 3e-4
     evaluation_workers: int = 2
 
 
@@ -62,30 +94,49 @@ def main(arguments: list[str]) -> None:
 
     Raises:
         ConfigurationError: an argument is wrong or missing.
-        RunError: `run` is no finished run.
+        RunError: `run` is no finished run, or `output` was refined with other settings.
         DiskError: the disk is full.
     """
     settings = with_arguments(RefinementSettings(), arguments)
     if not settings.run:
         raise ConfigurationError("run is missing: name the folder of a finished run")
-    if settings.steps < 1 or min(settings.actor_lr, settings.critic_lr) <= 0.0:
-        raise ConfigurationError(
-            "steps must be 1 or more, and learning rates above 0; found "
-            f"{settings.steps}, {settings.actor_lr:g} and {settings.critic_lr:g}"
-        )
+    _validate(settings)
     source = Path(settings.run)
     folder = Path(settings.output or f"{source}_refined")
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
     pipeline = Pipeline(_prepare(source, folder, settings), folder, folder / "checkpoint")
-    if not (folder / REFINEMENT).exists():
+    command = _command(settings, pipeline.session.config)
+    if (folder / REFINEMENT).exists():
+        _same(command, json.loads((folder / REFINEMENT).read_text())["command"], folder)
+    else:
         with pipeline.clock.measure("refine"):
             refine(pipeline.session, source, settings)
         with write_atomically(folder / REFINEMENT) as file:
-            command = _command(settings, pipeline.session.config)
             file.write(json.dumps({"command": command}, indent=2).encode())
     for stage in ("export", "evaluate"):
         pipeline.run(stage)
+
+
+def _validate(settings: RefinementSettings) -> None:
+    for name in ("steps", "student_steps"):
+        if getattr(settings, name) < 1:
+            raise ConfigurationError(f"{name} must be 1 or more, found {getattr(settings, name)}")
+    for name in ("actor_lr", "critic_lr", "student_lr"):
+        if getattr(settings, name) <= 0.0:
+            raise ConfigurationError(f"{name} must be above 0, found {getattr(settings, name):g}")
+    if settings.rounds < 0:
+        raise ConfigurationError(f"rounds must not be negative, found {settings.rounds}")
+    if settings.belief not in ("teacher", "student"):
+        raise ConfigurationError(f"belief is {settings.belief!r}; use teacher or student")
+
+
+def _same(mine: str, theirs: str, folder: Path) -> None:
+    if mine != theirs:
+        raise RunError(
+            f"the refinement in {folder} was started as '{theirs}', now '{mine}'; continue it with "
+            "the same settings, or choose another folder with output=..."
+        )
 
 
 def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> TrainingConfig:
@@ -105,11 +156,11 @@ def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> Traini
 
 def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
     """The command line that repeats this, after the one that repeats the run."""
-    usual = RefinementSettings()
+    elsewhere = ("run", "output", "evaluation_workers")
     changed = [
-        f"{name}={getattr(settings, name)}"
-        for name in ("steps", "actor_lr", "critic_lr")
-        if getattr(settings, name) != getattr(usual, name)
+        f"{item.name}={getattr(settings, item.name)}"
+        for item in dataclasses.fields(settings)
+        if item.name not in elsewhere and getattr(settings, item.name) != item.default
     ]
     return " ".join(["twist-train", "refine", f"run={default_folder(config)}", *changed])
 
@@ -123,40 +174,159 @@ def judged_again(episodes: Episodes, rules: TaskRules) -> Episodes:
 
 
 def refine(session: Session, source: Path, settings: RefinementSettings) -> None:
-    """Trains reward head, actor and critic of the run `source`; writes ``teacher.pt``.
+    """Refines the run `source`; writes ``teacher.pt`` and, after rounds, ``student.pt``.
 
-    An interrupted refinement begins anew, from the teacher of `source`.
+    Behaviour and student learn in turns, the behaviour first and last. An interrupted refinement
+    repeats the turn that it was in.
 
     Raises:
         RunError: the teacher of `source` is missing, damaged or not finished.
     """
-    saved = Session(session.config, source).load("teacher.pt")
-    if saved is None or not saved["finished"]:
+    original = Session(session.config, source)
+    teacher, student = original.load("teacher.pt"), original.load("student.pt")
+    if teacher is None or not teacher["finished"]:
         raise RunError(f"the teacher of {source} is not trained to its end: finish its stages")
-    teacher = Teacher(session).to(session.device)
-    teacher.load_state_dict(saved["best"])
-    generator = session.seed("refine")
-    replays = _replays(session, source)
-    trainer = RefinementTrainer(teacher, session, settings)
+    if student is None or not student["finished"]:
+        raise RunError(f"the student of {source} is not trained to its end: finish its stages")
+    command = _command(settings, session.config)
+    progress = session.load(_PROGRESS) or {
+        "command": command,
+        "turns": 0,
+        "teacher": teacher["best"],
+        "student": student["student"],
+    }
+    _same(command, progress["command"], session.folder)
+    rounds_before = len(student_rounds(source))
     with MetricLog(session.folder, "refine") as log:
-        for step in tqdm(range(1, settings.steps + 1), "refine", unit="step"):
-            replay = replays[step % len(replays)]
-            log.add(trainer.step(draw_batch(session, replay, generator)))
-            if step % _LOG_EVERY == 0 or step == settings.steps:
-                log.flush(step)
-    session.save("teacher.pt", {**saved, "best": teacher.state_dict()})
+        for turn in range(progress["turns"], 2 * settings.rounds + 1):
+            refined = _Refined(session, progress["teacher"], progress["student"])
+            if turn % 2 == 0:
+                refined.learn_behaviour(settings, turn, log)
+            else:
+                refined.learn_to_see(settings, turn, log, rounds_before + turn // 2)
+            progress = {
+                "command": command,
+                "turns": turn + 1,
+                "teacher": refined.teacher.state_dict(),
+                "student": refined.student.state_dict(),
+            }
+            session.save(_PROGRESS, progress)
+    session.save("teacher.pt", {**teacher, "best": progress["teacher"]})
+    if settings.rounds:
+        session.save("student.pt", {**student, "student": progress["student"]})
 
 
-def _replays(session: Session, source: Path) -> list[Replay]:
-    """Of the teacher's collected episodes, and of the student's own, which are longer."""
-    replays = []
-    blocks = [[source / "collected.npz"], sorted(source.glob("student_[0-9]*.npz"))]
-    for paths in filter(None, blocks):
-        replay = Replay()
-        for path in paths:
-            replay.add(judged_again(Episodes.load(path), session.card.task_rules))
-        replays.append(replay)
-    return replays
+class _Refined:
+    """Teacher and student in one turn of a refinement.
+
+    Args:
+        session: of the refinement's own folder.
+        teacher: weights.
+        student: weights.
+    """
+
+    def __init__(self, session: Session, teacher: Weights, student: Weights) -> None:
+        config = session.config
+        self._session = session
+        self.teacher = Teacher(session).to(session.device)
+        self.teacher.load_state_dict(teacher)
+        self.student = Student(config.student, config.teacher, session.contract)
+        self.student.load_state_dict(student)
+        self.student.to(session.device)
+
+    def learn_behaviour(self, settings: RefinementSettings, turn: int, log: MetricLog) -> None:
+        """Reward head, actor and critic learn; `turn` is logged and seeds the random numbers."""
+        session = self._session
+        generator = session.seed(f"refine {turn}")
+        student = self.student if settings.belief == "student" else None
+        trainer = RefinementTrainer(self.teacher, session, settings, student)
+        # The teacher's collected episodes, and the student's own, which are longer.
+        blocks = [[session.folder / "collected.npz"], student_rounds(session.folder)]
+        episodes = [JudgedEpisodes(session, paths, student) for paths in blocks if paths]
+        for step in _steps(f"refine: behaviour {turn // 2 + 1}", settings.steps, log):
+            log.add(trainer.step(*episodes[step % len(episodes)].sample(generator)))
+
+    def learn_to_see(
+        self, settings: RefinementSettings, turn: int, log: MetricLog, number: int
+    ) -> None:
+        """The student acts with the behaviour as it now is, in its round `number`, and learns."""
+        session = self._session
+        generator = session.seed(f"refine {turn}")
+        let_student_act(session, self.teacher, self.student, number)
+        data = render_episodes(session, Episodes.load(session.folder / "collected.npz"))
+        add_student_rounds(session.folder, data)
+        config = dataclasses.replace(
+            session.config.distillation, steps=settings.student_steps, lr=settings.student_lr
+        )
+        trainer = DistillationTrainer(session, self.teacher, self.student, config)
+        for _ in _steps(f"refine: student {turn // 2 + 1}", settings.student_steps, log):
+            log.add(trainer.distil(data, generator))
+
+
+def _steps(description: str, count: int, log: MetricLog) -> Iterator[int]:
+    """Counts gradient steps with a progress bar, and logs their terms now and then."""
+    for step in tqdm(range(1, count + 1), description, unit="step"):
+        yield step
+        if step % _LOG_EVERY == 0 or step == count:
+            log.flush(step)
+
+
+class JudgedEpisodes:
+    """Episodes of a run with the rewards of the task card's present rules.
+
+    Args:
+        session: task and sizes.
+        paths: files of equally long episodes.
+        student: embeds the pictures that lie beside them; None leaves pictures alone.
+    """
+
+    def __init__(self, session: Session, paths: list[Path], student: Student | None) -> None:
+        rules = session.card.task_rules
+        parts = [judged_again(Episodes.load(path), rules) for path in paths]
+        self._session, self._replay = session, Replay()
+        for part in parts:
+            self._replay.add(part)
+        self._embedding: NDArray[np.float32] | None = None
+        if student is not None:
+            self._embedding = np.concatenate(
+                [
+                    _embedded(session, student, part, path)
+                    for part, path in zip(parts, paths, strict=True)
+                ]
+            )
+
+    def sample(self, generator: np.random.Generator) -> tuple[Batch, Tensor | None]:
+        """A batch of windows, and the student's embedding of their pictures, (B, L, E)."""
+        session, config = self._session, self._session.config.teacher
+        if self._embedding is None:
+            return draw_batch(session, self._replay, generator), None
+        episodes = self._replay.episodes
+        rows, columns = sample_windows(
+            len(episodes), episodes.steps + 1, config.batch, config.length, generator
+        )
+        # The student's pictures are of what was executed, never of what was asked for.
+        arrays = (episodes.state, episodes.previous_action, episodes.reward)
+        batch = Batch(*(session.tensor(array[rows, columns]) for array in arrays))
+        return batch, session.tensor(self._embedding[rows, columns])
+
+
+@torch.no_grad()
+def _embedded(
+    session: Session, student: Student, episodes: Episodes, path: Path
+) -> NDArray[np.float32]:
+    """The student's embedding of every picture of `episodes`' first look, (N, T + 1, E)."""
+    images = np.load(path.with_name(f"images_{path.stem}.npy"), mmap_mode="r")
+    position = episodes.state[..., session.contract.state_slice("ee_position")]
+    rows = []
+    for pictures, measured in zip(
+        tqdm(images, f"embed {path.stem}", unit="episode"), position, strict=True
+    ):
+        with session.autocast():
+            embedding = student.embed(
+                session.tensor(pictures[:, 0].copy()), session.tensor(measured)
+            )
+        rows.append(embedding.float().cpu().numpy())
+    return np.stack(rows)
 
 
 class RefinementTrainer(BehaviourTrainer):
@@ -166,9 +336,16 @@ class RefinementTrainer(BehaviourTrainer):
         teacher: the networks; left with gradients switched off in its world model.
         session: device, precision.
         settings: learning rates and their schedule's length.
+        student: whose belief the actor sees; None shows it the teacher's.
     """
 
-    def __init__(self, teacher: Teacher, session: Session, settings: RefinementSettings) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        session: Session,
+        settings: RefinementSettings,
+        student: Student | None = None,
+    ) -> None:
         modules = {
             "reward": (teacher.world_model.reward, settings.critic_lr),
             "actor": (teacher.behaviour.actor, settings.actor_lr),
@@ -177,9 +354,17 @@ class RefinementTrainer(BehaviourTrainer):
         super().__init__(teacher, session, modules)
         self._total = settings.steps
         teacher.world_model.requires_grad_(False)
+        self._student = student
+        if student is not None:
+            student.requires_grad_(False).rssm.fused = session.config.fused
 
-    def step(self, batch: Batch) -> dict[str, Tensor]:
-        """One gradient step of each; returns the terms for the log."""
+    def step(self, batch: Batch, embedding: Tensor | None = None) -> dict[str, Tensor]:
+        """One gradient step of each; returns the terms for the log.
+
+        Args:
+            batch: windows of stored episodes.
+            embedding: what the student's encoder makes of their pictures, (B, L, E).
+        """
         world_model = self._teacher.world_model
         self._set_rates(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * self.steps / self._total)))
         with self._session.autocast():
@@ -192,6 +377,19 @@ class RefinementTrainer(BehaviourTrainer):
             reward_loss = 0.5 * (predicted - batch.reward).square().mean()
         self._apply("reward", reward_loss)
         world_model.reward.requires_grad_(False)
-        metrics = self._learn_behaviour(latents)
+        belief = None
+        if embedding is not None:
+            assert self._student is not None
+            belief = self._student.rssm, self._believe(batch, embedding)
+        metrics = self._learn_behaviour(latents, belief)
         self.steps += 1
         return metrics | {"world_model/reward": reward_loss.detach()}
+
+    @torch.no_grad()
+    def _believe(self, batch: Batch, embedding: Tensor) -> LatentSequence:
+        """The student's latent states, modes as where it is deployed."""
+        assert self._student is not None
+        rssm = self._student.rssm
+        no_noise = embedding.new_zeros(*embedding.shape[:2], rssm.groups, rssm.classes)
+        with self._session.autocast():
+            return rssm.observe(embedding, batch.previous_action, no_noise)

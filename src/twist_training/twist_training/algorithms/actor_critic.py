@@ -7,6 +7,7 @@ the world model's dynamics.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,22 @@ from twist_training.modules.distributions import (
     project_to_unit_ball,
 )
 from twist_training.modules.networks import Actor, mlp
+from twist_training.modules.rssm import Rssm
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What the actor takes for the latent state, where that is not the imagined world's own.
+
+    Attributes:
+        rssm: goes on from the belief with the actor's actions; nothing corrects it meanwhile.
+        h: deterministic states to start from, (B, D).
+        z: stochastic states to start from, (B, S * C).
+    """
+
+    rssm: Rssm
+    h: Tensor
+    z: Tensor
 
 
 class ActorCritic(nn.Module):
@@ -42,7 +59,7 @@ class ActorCritic(nn.Module):
         self.slow_critic.load_state_dict(self.critic.state_dict())
 
     def losses(
-        self, world_model: TeacherWorldModel, h: Tensor, z: Tensor
+        self, world_model: TeacherWorldModel, h: Tensor, z: Tensor, belief: Belief | None = None
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Actor and critic losses over imagined rollouts.
 
@@ -50,6 +67,7 @@ class ActorCritic(nn.Module):
             world_model: its parameters must not require gradients here (`frozen`).
             h: starting deterministic states, (B, D).
             z: starting stochastic states, (B, S * C).
+            belief: what the actor sees instead; rewards and values stay those of the world.
 
         Returns:
             Actor loss, critic loss, and terms for the log.
@@ -59,9 +77,14 @@ class ActorCritic(nn.Module):
         scan = rssm.prior_scan()
         noise = gumbel_like(h.new_empty(len(h), config.horizon, rssm.groups, rssm.classes))
         features = [torch.cat([h, z], -1)]
+        seen = features[0]
+        if belief is not None:
+            believed_h, believed_z = belief.h, belief.z
+            believe = belief.rssm.prior_scan()
+            seen = torch.cat([believed_h, believed_z], -1)
         means, stds = [], []
         for t in range(config.horizon):
-            policy = self.actor(features[-1].detach())
+            policy = self.actor(seen.detach())
             means.append(policy.mean)
             stds.append(policy.std)
             # The environment's gate does the same to the translation.
@@ -69,6 +92,12 @@ class ActorCritic(nn.Module):
             latents = scan(action[:, None], h, z, noise[:, t, None])
             h, z = latents.deterministic[:, 0], latents.stochastic[:, 0]
             features.append(torch.cat([h, z], -1))
+            seen = features[-1]
+            if belief is not None:
+                with torch.no_grad():
+                    expected = believe(action[:, None], believed_h, believed_z, noise[:, t, None])
+                believed_h, believed_z = expected.deterministic[:, 0], expected.stochastic[:, 0]
+                seen = torch.cat([believed_h, believed_z], -1)
         imagined = torch.stack(features[1:])  # (H, B, F)
         if torch.is_autocast_enabled(imagined.device.type):  # once, not in each head
             imagined = imagined.to(torch.get_autocast_dtype(imagined.device.type))

@@ -92,13 +92,25 @@ class TeacherWorldModel(nn.Module):
         return loss, latents, metrics
 
 
-def detach_starts(latents: LatentSequence, count: int) -> tuple[Tensor, Tensor]:
-    """`count` random latent states of a batch of sequences, cut from the graph: (count, .) each."""
-    batch, length = latents.deterministic.shape[:2]
-    chosen = random_instants(batch, length, count, latents.deterministic.device)
-    h = latents.deterministic.detach().flatten(0, 1)
-    z = latents.stochastic.detach().flatten(0, 1)
-    return h[chosen], z[chosen]
+def detach_starts(count: int, *sequences: LatentSequence) -> list[tuple[Tensor, Tensor]]:
+    """`count` random latent states of a batch of sequences, cut from the graph.
+
+    Args:
+        count: how many.
+        sequences: of the same shape; the same instants are chosen in each.
+
+    Returns:
+        (h, z) of each sequence: (count, D) and (count, S * C).
+    """
+    batch, length = sequences[0].deterministic.shape[:2]
+    chosen = random_instants(batch, length, count, sequences[0].deterministic.device)
+    return [
+        (
+            latents.deterministic.detach().flatten(0, 1)[chosen],
+            latents.stochastic.detach().flatten(0, 1)[chosen],
+        )
+        for latents in sequences
+    ]
 
 
 def random_instants(batch: int, length: int, count: int, device: torch.device) -> Tensor:

@@ -18,6 +18,7 @@ from twist_training.algorithms.distillation import (
     encoder_loss,
 )
 from twist_training.atomic_files import write_atomically
+from twist_training.configuration import DistillationConfig
 from twist_training.modules.batch_share import draw_rows
 from twist_training.runners.student_episodes import run_student_in_processes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
@@ -39,14 +40,22 @@ class DistillationTrainer:
         session: settings, device, precision.
         teacher: frozen.
         student: trained.
+        config: settings other than the session's.
     """
 
-    def __init__(self, session: Session, teacher: Teacher, student: Student) -> None:
-        config = session.config.distillation
+    def __init__(
+        self,
+        session: Session,
+        teacher: Teacher,
+        student: Student,
+        config: DistillationConfig | None = None,
+    ) -> None:
+        config = config or session.config.distillation
         self._session, self._config = session, config
         self._teacher, self.student = teacher.requires_grad_(False).eval(), student
         for rssm in (teacher.world_model.rssm, student.rssm):
             rssm.fused = session.config.fused
+        student.encoder.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         warmup_lr = config.warmup_lr if config.warmup_steps else config.lr
         self.optimizer = torch.optim.Adam(
             [
@@ -144,7 +153,6 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     generator = session.seed("distil")
     student = Student(session.config.student, session.config.teacher, session.contract)
     student = student.to(session.device)
-    student.encoder.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.dynamics_from_teacher:
         student.rssm.load_state_dict(teacher.world_model.rssm.state_dict())
     trainer = DistillationTrainer(session, teacher, student)
@@ -156,12 +164,13 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
         round((number + 1) * config.steps / (config.student_rounds + 1))
         for number in range(config.student_rounds)
     ]
+    if saved is not None and saved["finished"]:
+        add_student_rounds(session.folder, data)
+        return student
     for number, step in enumerate(rounds):
         if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
             data.add(*part)
     if saved is not None:
-        if saved["finished"]:
-            return student
         trainer.optimizer.load_state_dict(saved["optimizer"])
         restore_random_state(saved["random"], generator)
 
@@ -208,7 +217,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                 if step in rounds and step < config.steps:
                     number = rounds.index(step)
                     if session.processes.first:
-                        _student_round(session, teacher, student, number)
+                        let_student_act(session, teacher, student, number)
                     session.processes.wait()
                     part = _load_round(session.folder, number)
                     assert part is not None
@@ -251,7 +260,8 @@ def _evaluate(
     return success
 
 
-def _student_round(session: Session, teacher: Teacher, student: Student, number: int) -> None:
+def let_student_act(session: Session, teacher: Teacher, student: Student, number: int) -> None:
+    """Runs the student's round `number`: writes its episodes and their pictures."""
     config = session.config.distillation
     episodes, images = run_student_in_processes(
         session.config,
@@ -267,6 +277,20 @@ def _student_round(session: Session, teacher: Teacher, student: Student, number:
     with write_atomically(session.folder / f"images_student_{number}.npy") as file:
         np.save(file, images)
     episodes.save(session.folder / f"student_{number}.npz")
+
+
+def student_rounds(folder: Path) -> list[Path]:
+    """The files of the student's own episodes in a run folder, in their order."""
+    paths = folder.glob("student_[0-9]*.npz")
+    return sorted(paths, key=lambda path: int(path.stem.removeprefix("student_")))
+
+
+def add_student_rounds(folder: Path, data: ImageEpisodes) -> None:
+    """Adds the student's own episodes of a run folder to `data`."""
+    for number in range(len(student_rounds(folder))):
+        part = _load_round(folder, number)
+        assert part is not None
+        data.add(*part)
 
 
 def _load_round(

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from twist_policy.statistics import wilson_interval
+from twist_training.algorithms.actor_critic import Belief
 from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
-from twist_training.modules.rssm import LatentSequence
+from twist_training.modules.rssm import LatentSequence, Rssm
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay
@@ -49,12 +50,27 @@ class BehaviourTrainer:
         }
         self.steps = 0
 
-    def _learn_behaviour(self, latents: LatentSequence) -> dict[str, Tensor]:
-        """A step of actor and critic from instants of `latents`; the world model must be frozen."""
+    def _learn_behaviour(
+        self, latents: LatentSequence, belief: tuple[Rssm, LatentSequence] | None = None
+    ) -> dict[str, Tensor]:
+        """A step of actor and critic from instants of `latents`; the world model must be frozen.
+
+        Args:
+            latents: of the imagined world.
+            belief: what the actor sees instead, at the same instants, and how it goes on.
+        """
         config, behaviour = self._config, self._teacher.behaviour
-        h, z = detach_starts(latents, config.imagination_starts // self._session.processes.count)
+        count = config.imagination_starts // self._session.processes.count
+        believed = None
+        if belief is None:
+            ((h, z),) = detach_starts(count, latents)
+        else:
+            (h, z), start = detach_starts(count, latents, belief[1])
+            believed = Belief(belief[0], *start)
         with self._session.autocast():
-            actor_loss, critic_loss, metrics = behaviour.losses(self._teacher.world_model, h, z)
+            actor_loss, critic_loss, metrics = behaviour.losses(
+                self._teacher.world_model, h, z, believed
+            )
         self._apply("actor", actor_loss)
         self._apply("critic", critic_loss)
         if self.steps % config.slow_critic_every == 0:
