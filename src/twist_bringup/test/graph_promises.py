@@ -24,6 +24,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from twist_msgs.msg import GroundTruth, PolicyStep
+from twist_nodes.repeated_request import RepeatedRequest
 from twist_policy.contract import PolicyContract
 
 PATIENCE = 120.0
@@ -159,20 +160,13 @@ class GraphProbe:
             self._clients[service] = self.node.create_client(kind, service)
         client = self._clients[service]
         self.wait_for(f"service {service}", client.service_is_ready, timeout)
-        futures: list[Any] = []
-        next_try = 0.0
-
-        def answered() -> bool:
-            nonlocal next_try
-            if time.monotonic() >= next_try:
-                next_try = time.monotonic() + 3.0
-                futures.append(client.call_async(request))
-            return any(future.done() for future in futures)
-
-        self.wait_for(f"answer of {service}", answered, timeout)
-        for future in futures:
-            client.remove_pending_request(future)
-        return next(future.result() for future in futures if future.done())
+        asked = RepeatedRequest(client, request, time.monotonic(), 3.0)
+        self.wait_for(
+            f"answer of {service}", lambda: asked.answer(time.monotonic()) is not None, timeout
+        )
+        answer = asked.answer(time.monotonic())
+        assert answer is not None
+        return answer.result()
 
     def change_state(self, transition: int) -> bool:
         service = "/twist_policy_node/change_state"

@@ -35,6 +35,7 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
 from twist_msgs.msg import Belief, PolicyStep, RobotState
+from twist_nodes.repeated_request import RepeatedRequest
 from twist_policy.contract import PolicyContract
 from twist_policy_node.servo_messages import ServoCommandType, ServoStatus
 
@@ -338,24 +339,14 @@ class NodeStand:
         if client is None:
             client = self._clients[name] = self.cell.create_client(kind, name)
             self.wait_for(client.service_is_ready, f"service {name}")
-            self._wait_for_any_answer(client, _harmless(kind))
+            # A server can be found before it has found its client; its answer is lost then.
+            asked = RepeatedRequest(client, _harmless(kind), time.monotonic(), 1.0)
+            self.wait_for(
+                lambda: asked.answer(time.monotonic()) is not None, f"{name} to answer anything"
+            )
         future = client.call_async(request)
         self.wait_for(future.done, f"{name} to answer")
         return future.result()
-
-    def _wait_for_any_answer(self, client: Any, request: Any) -> None:
-        # A server can be found before it has found its client; its answer is lost then.
-        futures: list[Any] = []
-        next_try = 0.0
-
-        def answered() -> bool:
-            nonlocal next_try
-            if time.monotonic() >= next_try:
-                next_try = time.monotonic() + 1.0
-                futures.append(client.call_async(request))
-            return any(future.done() for future in futures)
-
-        self.wait_for(answered, f"{client.srv_name} to answer anything")
 
     def wait_for(
         self, condition: Callable[[], bool], what: str, timeout: float = START_TIMEOUT

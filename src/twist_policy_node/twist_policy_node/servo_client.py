@@ -11,6 +11,7 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 from twist_nodes.endpoints import advertise, subscribe_newest
+from twist_nodes.repeated_request import RepeatedRequest
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import Command, CommandMode, PoseCommand
 from twist_policy_node.servo_api import SERVO_APIS, Request, ServoApi
@@ -34,10 +35,7 @@ _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class ServiceCall:
-    """A service call under way.
-
-    Middleware may lose an answer while client and server are still getting to know each other, so
-    the request is repeated; Servo's services may be called twice without harm.
+    """A service call under way; Servo's services may be called twice without harm.
 
     Args:
         client: calls.
@@ -49,35 +47,25 @@ class ServiceCall:
     def __init__(self, client: Client, request: Any, now: float, timeout: float) -> None:
         self.name = str(client.service_name)
         self.message = ""
-        self._client = client
-        self._request = request
         self._deadline = now + timeout
-        self._futures: list[Future] = []
-        self._send(now)
-
-    def _send(self, now: float) -> None:
-        self._futures.append(self._client.call_async(self._request))
-        self._repeat_at = now + _REPEAT_PERIOD
+        self._asked = RepeatedRequest(client, request, now, _REPEAT_PERIOD)
 
     def poll(self, now: float) -> CallState:
         """How it stands; `message` says why it failed."""
-        answered = next((future for future in self._futures if future.done()), None)
+        answered = self._asked.answer(now)
         if answered is not None:
-            self._forget_others(answered)
             return self._judge(answered)
         if now > self._deadline:
             self.message = (
                 f"{self.name} did not answer in time; is servo_node running and responsive?"
             )
-            self._forget_others(None)
+            self.abandon()
             return CallState.FAILED
-        if now >= self._repeat_at:
-            self._send(now)
         return CallState.PENDING
 
     def abandon(self) -> None:
         """Its answer does not matter any more: it is not repeated, and never polled again."""
-        self._forget_others(None)
+        self._asked.forget()
 
     def _judge(self, future: Future) -> CallState:
         error = future.exception()
@@ -90,12 +78,6 @@ class ServiceCall:
             self.message = f"{self.name} was refused by Servo" + (f": {detail}" if detail else "")
             return CallState.FAILED
         return CallState.DONE
-
-    def _forget_others(self, answered: Future | None) -> None:
-        for future in self._futures:
-            if future is not answered:
-                self._client.remove_pending_request(future)
-        self._futures = [] if answered is None else [answered]
 
 
 class ServoClient:
