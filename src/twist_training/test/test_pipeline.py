@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,3 +270,16 @@ def test_a_refinement_is_not_continued_with_other_settings(
     assert main([*refined, "steps=1"]) == 0
     assert main([*refined, "steps=2"]) == 1
     assert "was started as 'twist-train refine" in capsys.readouterr().err
+
+
+def test_a_students_belief_is_not_refined_without_its_pictures(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "run"
+    shutil.copytree(run_folder, source)
+    (source / "images_student_0.npy").unlink()
+    refined = tmp_path / "refined"
+    arguments = ["refine", f"run={source}", f"output={refined}", "belief=student"]
+    assert main([*arguments, "steps=1", "evaluation_workers=1"]) == 1
+    assert "belief=student needs the pictures" in capsys.readouterr().err
+    assert not (refined / "checkpoint").exists()

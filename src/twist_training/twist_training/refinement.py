@@ -180,7 +180,8 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
     repeats the turn that it was in.
 
     Raises:
-        RunError: the teacher of `source` is missing, damaged or not finished.
+        RunError: teacher, student or a file of pictures of `source` is missing, damaged or not
+            finished.
     """
     original = Session(session.config, source)
     teacher, student = original.load("teacher.pt"), original.load("student.pt")
@@ -315,7 +316,14 @@ def _embedded(
     session: Session, student: Student, episodes: Episodes, path: Path
 ) -> NDArray[np.float32]:
     """The student's embedding of every picture of `episodes`' first look, (N, T + 1, E)."""
-    images = np.load(path.with_name(f"images_{path.stem}.npy"), mmap_mode="r")
+    pictures_path = path.with_name(f"images_{path.stem}.npy")
+    try:
+        images = np.load(pictures_path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"cannot read the pictures in {pictures_path} ({error}); belief=student needs the "
+            "pictures of the run: refine a run that still has them"
+        ) from error
     position = episodes.state[..., session.contract.state_slice("ee_position")]
     rows = []
     for pictures, measured in zip(
