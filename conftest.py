@@ -9,6 +9,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -53,3 +54,38 @@ def ros_domain_id(monkeypatch: pytest.MonkeyPatch) -> int:
     domain_id = next(_unused_domain_ids)
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain_id))
     return domain_id
+
+
+class SilentClient:
+    """A service client whose requests get no answer but those that the test gives."""
+
+    service_name = "/servo_node/pause_servo"
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.pending: list[Any] = []
+
+    def call_async(self, request: Any) -> Any:
+        """Remembers the request."""
+        from rclpy.task import Future
+
+        future = Future()
+        self.sent.append(future)
+        self.pending.append(future)
+        return future
+
+    def remove_pending_request(self, future: Any) -> None:
+        """Forgets one; it must be pending."""
+        self.pending.remove(future)
+
+    def hear_answer(self, number: int, answer: Any) -> None:
+        """The answer to the request of this number, from 0, arrives."""
+        future = self.sent[number]
+        self.pending.remove(future)  # as rclpy does
+        future.set_result(answer)
+
+
+@pytest.fixture
+def silent_client() -> SilentClient:
+    """A service client without a server."""
+    return SilentClient()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,10 +21,19 @@ class RepeatedRequest:
         request: what is asked.
         now: seconds on the caller's clock; it is sent at once.
         period: seconds after which it is sent again.
+        until: when it is not sent any more, on that clock.
     """
 
-    def __init__(self, client: Client, request: Any, now: float, period: float) -> None:
-        self._client, self._request, self._period = client, request, period
+    def __init__(
+        self,
+        client: Client,
+        request: Any,
+        now: float,
+        period: float,
+        until: float = math.inf,
+    ) -> None:
+        self._client, self._request = client, request
+        self._period, self._until = period, until
         self._futures: list[Future] = []
         self._send(now)
 
@@ -34,7 +44,7 @@ class RepeatedRequest:
             self._futures.remove(answered)
             self.forget()
             self._futures = [answered]
-        elif now >= self._repeat_at:
+        elif self._repeat_at <= now <= self._until:
             self._send(now)
         return answered
 

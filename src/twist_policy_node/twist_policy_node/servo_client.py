@@ -48,7 +48,7 @@ class ServiceCall:
         self.name = str(client.service_name)
         self.message = ""
         self._deadline = now + timeout
-        self._asked = RepeatedRequest(client, request, now, _REPEAT_PERIOD)
+        self._asked = RepeatedRequest(client, request, now, _REPEAT_PERIOD, self._deadline)
 
     def poll(self, now: float) -> CallState:
         """How it stands; `message` says why it failed."""
