@@ -215,11 +215,11 @@ def test_processes_report_results_and_failures_without_stopping_each_other(tmp_p
     assert "is not a run folder" in found[0][1]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 @pytest.mark.timeout(300)
 def test_ray_reports_results_and_failures_alike(tmp_path: Path) -> None:
     import ray
 
+    assert executor_named("auto") is run_on_ray
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / RESULT).write_text('{"successes": 3}')

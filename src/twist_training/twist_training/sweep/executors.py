@@ -97,13 +97,14 @@ def run_on_ray(jobs: Sequence[Plain], workers: int, report: Report) -> None:
     """Runs each job as a Ray task with one CPU, on whatever cluster there is.
 
     Connects to the cluster that ``RAY_ADDRESS`` names, or starts one on this machine with
-    `workers` CPUs. Run folders must be on storage that all its machines share.
+    `workers` CPUs. Run folders must be on storage that all its machines share. Ray's usage
+    reports are off unless RAY_USAGE_STATS_ENABLED=1 is set.
 
     Raises:
         RunError: Ray did not start, or the cluster cannot be reached.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray: Any = importlib.import_module("ray")
-
     if not ray.is_initialized():
         # A cluster has its own number of CPUs; a local one is made with ours.
         local = {"num_cpus": workers, "include_dashboard": False}
