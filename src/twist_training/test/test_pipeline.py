@@ -23,9 +23,15 @@ from twist_training.algorithms.distillation import Student
 from twist_training.cli import main
 from twist_training.configuration import parse_arguments
 from twist_training.runners import teacher as teacher_stage
-from twist_training.runners.distil import DistillationTrainer, student_rounds
+from twist_training.runners.distil import (
+    DistillationTrainer,
+    student_rounds,
+    warm_up_encoder,
+)
+from twist_training.runners.pipeline import Pipeline
 from twist_training.runners.teacher import train_teacher
-from twist_training.session import Session
+from twist_training.session import RunError, Session
+from twist_training.shared_data import take_data_from, take_encoder_from
 from twist_training.teacher_policy import Teacher
 
 TINY = [
@@ -142,6 +148,40 @@ def test_data_of_another_teacher_are_refused(
     other = ["teacher.discount=0.5", f"output={tmp_path / 'other'}", f"data={run_folder}"]
     assert main(["distil", *TINY, *other]) == 1
     assert "differs in teacher" in capsys.readouterr().err
+
+
+def test_a_warm_up_that_students_share_changes_none_of_them(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose distillation has other settings than the run that warmed up."""
+    variant = [*TINY, "distillation.dynamics_from_teacher=false"]
+    own, warm, shared = (tmp_path / name for name in ("own", "warm", "shared"))
+    assert main(["distil", *variant, f"output={own}", f"data={run_folder}"]) == 0
+    config = parse_arguments(TINY)
+    take_data_from(run_folder, config, warm)
+    pipeline = Pipeline(config, warm, warm / "checkpoint")
+    warm_up_encoder(pipeline.session, pipeline.teacher(), pipeline.data())
+    take_encoder_from(warm, parse_arguments(variant), shared)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the encoder was warmed up again")
+
+    monkeypatch.setattr(DistillationTrainer, "warm_up", fail)
+    assert main(["distil", *variant, f"output={shared}", f"data={run_folder}"]) == 0
+    first, second = (
+        torch.load(folder / "student.pt", weights_only=False) for folder in (own, shared)
+    )
+    assert first["steps"] == second["steps"] == config.distillation.steps
+    for name, weights in first["student"].items():
+        assert torch.equal(weights, second["student"][name]), name
+
+
+def test_an_encoder_that_does_not_fit_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    other = parse_arguments([*TINY, "student.depth=8", "distillation.warmup_lr=1e-3"])
+    with pytest.raises(RunError, match=r"another student, warmup_lr"):
+        take_encoder_from(run_folder, other, tmp_path)
+    with pytest.raises(RunError, match=r"lacks encoder\.pt.*not been finished"):
+        take_encoder_from(run_folder, parse_arguments(TINY), tmp_path)
 
 
 def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(

@@ -168,7 +168,8 @@ def test_a_tiny_sweep_from_teacher_to_report_and_its_continuation(
     done: list[str] = []
     monkeypatch.setattr(command, "executor_named", _in_this_process(done))
     assert main(["sweep", f"file={path}", f"out={out}"]) == 0
-    assert len(done) == 2  # one teacher with its data, one student under two names
+    # One teacher with its data, one encoder warm-up, one student under two names.
+    assert len(done) == 3
     table = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [row["variant"] for row in table[1:]] == ["full", "same"]
     assert table[1]["episodes"] == 1
@@ -195,14 +196,20 @@ def test_a_tiny_sweep_from_teacher_to_report_and_its_continuation(
     assert not done
 
 
+def _student_job(config: dict[str, Any], folder: Path, data: Path) -> dict[str, Any]:
+    return {
+        "kind": "student", "config": config, "folder": str(folder), "data": str(data), "warm_up": ""
+    }  # fmt: skip
+
+
 def test_processes_report_results_and_failures_without_stopping_each_other(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     (whole / RESULT).write_text('{"successes": 3}')  # a job that is done says so
     config = plan(_sweep({"full": ()}), tmp_path, "")[1][0].config.to_dict()
     jobs = [
-        {"config": config, "folder": str(broken), "data": str(tmp_path / "nowhere")},
-        {"config": config, "folder": str(whole), "data": str(tmp_path / "nowhere")},
+        _student_job(config, broken, data=tmp_path / "nowhere"),
+        _student_job(config, whole, data=tmp_path / "nowhere"),
     ]
     found: dict[int, tuple[dict[str, Any] | None, str]] = {}
 
@@ -225,8 +232,8 @@ def test_ray_reports_results_and_failures_alike(tmp_path: Path) -> None:
     (whole / RESULT).write_text('{"successes": 3}')
     config = plan(_sweep({"full": ()}), tmp_path, "")[1][0].config.to_dict()
     jobs = [
-        {"config": config, "folder": str(tmp_path / "no"), "data": str(tmp_path / "nowhere")},
-        {"config": config, "folder": str(whole), "data": str(tmp_path / "nowhere")},
+        _student_job(config, tmp_path / "no", data=tmp_path / "nowhere"),
+        _student_job(config, whole, data=tmp_path / "nowhere"),
     ]
     found: dict[int, tuple[dict[str, Any] | None, str]] = {}
     try:

@@ -53,6 +53,39 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
     link_files(source, folder, _FILES)
 
 
+def take_encoder_from(source: Path, config: TrainingConfig, folder: Path) -> None:
+    """Links the warmed-up encoder of another run into `folder`.
+
+    It fits every run with the same teacher, images and `warm_up_settings`.
+
+    Raises:
+        RunError: `source` is no run, has no ``encoder.pt``, or warmed up with other settings.
+    """
+    theirs, mine = warm_up_settings(settings_of(source)), warm_up_settings(config)
+    different = [name for name, value in theirs.items() if mine[name] != value]
+    if different:
+        raise RunError(
+            f"the encoder in {source} was warmed up with another {', '.join(different)}; it does "
+            "not fit these settings"
+        )
+    if not (source / "encoder.pt").exists():
+        raise RunError(f"{source} lacks encoder.pt: its encoder warm-up has not been finished")
+    folder.mkdir(parents=True, exist_ok=True)
+    link_files(source, folder, ["encoder.pt", "encoder.pt.sha256"])
+
+
+def warm_up_settings(config: TrainingConfig) -> dict[str, Any]:
+    """What the encoder warm-up depends on, beside teacher and images."""
+    names = ("warmup_steps", "warmup_batch", "warmup_lr", "lr", "clip")
+    settings = config.to_dict()
+    return {
+        "seed": config.seed,
+        "precision": config.precision,
+        "student": settings["student"],
+        **{name: settings["distillation"][name] for name in names},
+    }
+
+
 def settings_of(source: Path) -> TrainingConfig:
     """The settings of the run in `source`.
 

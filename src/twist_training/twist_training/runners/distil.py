@@ -27,6 +27,7 @@ from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher
 
 CHECKPOINT = "student.pt"
+ENCODER = "encoder.pt"
 _SAVE_EVERY = 1000
 _LOG_EVERY = 50
 _POSITION_NOISE = 0.001
@@ -142,6 +143,94 @@ def _measured(position: Tensor) -> Tensor:
     return position + _POSITION_NOISE * noise
 
 
+class _Training:
+    """A student in training, everything random, and the checkpoint that holds both.
+
+    Continues from ``student.pt``; without one, from ``encoder.pt`` (see `warm_up_encoder`).
+    """
+
+    def __init__(self, session: Session, teacher: Teacher) -> None:
+        self.session, self.teacher = session, teacher
+        self.generator = session.seed("distil")
+        self.student = Student(session.config.student, session.config.teacher, session.contract)
+        self.student.to(session.device)
+        if session.config.distillation.dynamics_from_teacher:
+            self.student.rssm.load_state_dict(teacher.world_model.rssm.state_dict())
+        self.trainer = DistillationTrainer(session, teacher, self.student)
+        self.finished = False
+        self._random: dict[str, Any] | None = None
+        saved = session.load(CHECKPOINT)
+        if saved is not None:
+            self.student.load_state_dict(saved["student"])
+            self.trainer.steps, self.finished = saved["steps"], saved["finished"]
+        else:
+            saved = session.load(ENCODER)
+            if saved is None:
+                return
+            self.student.encoder.load_state_dict(saved["encoder"])
+        self.trainer.warmup_steps = saved["warmup_steps"]
+        self.trainer.optimizer.load_state_dict(saved["optimizer"])
+        self._random = saved["random"]
+
+    def restore_random_state(self) -> None:
+        """Goes on with the random numbers where the checkpoint left them."""
+        if self._random is not None:
+            restore_random_state(self._random, self.generator)
+
+    def save(self, finished: bool = False) -> None:
+        """Writes ``student.pt``."""
+        self.session.save(
+            CHECKPOINT,
+            {
+                "finished": finished,
+                "student": self.student.state_dict(),
+                "steps": self.trainer.steps,
+                **self._warmed_up(),
+            },
+        )
+
+    def save_encoder(self) -> None:
+        """Writes ``encoder.pt``."""
+        self.session.save(
+            ENCODER, {"encoder": self.student.encoder.state_dict(), **self._warmed_up()}
+        )
+
+    def _warmed_up(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.trainer.optimizer.state_dict(),
+            "warmup_steps": self.trainer.warmup_steps,
+            "random": random_state(self.generator),
+        }
+
+    def warm_up(self, data: ImageEpisodes, log: MetricLog) -> None:
+        """What is left of the encoder warm-up."""
+        total, trainer = self.session.config.distillation.warmup_steps, self.trainer
+        with tqdm(
+            total=total, initial=trainer.warmup_steps, desc="student: encoder warm-up", unit="step"
+        ) as bar:
+            while trainer.warmup_steps < total:
+                log.add(trainer.warm_up(data, self.generator))
+                bar.update()
+                if trainer.warmup_steps % _LOG_EVERY == 0:
+                    values = log.flush(trainer.warmup_steps)
+                    bar.set_postfix(state=f"{values['encoder/state']:.3f}", refresh=False)
+                if trainer.warmup_steps % _SAVE_EVERY == 0:
+                    self.save()
+
+
+def warm_up_encoder(session: Session, teacher: Teacher, data: ImageEpisodes) -> None:
+    """The encoder warm-up by itself; continues one that was interrupted.
+
+    Writes ``encoder.pt``. `distil_student` begins with it where a run folder has one, and ends as
+    if it had done the warm-up itself (see `shared_data.take_encoder_from`).
+    """
+    training = _Training(session, teacher)
+    training.restore_random_state()
+    with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
+        training.warm_up(data, log)
+    training.save_encoder()
+
+
 def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> Student:
     """Warm-up, then distillation, with rounds in which the student acts and is relabelled.
 
@@ -150,64 +239,27 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     Ross et al., 2011). They are added to `data`. Writes ``student.pt``; continues from it.
     """
     config = session.config.distillation
-    generator = session.seed("distil")
-    student = Student(session.config.student, session.config.teacher, session.contract)
-    student = student.to(session.device)
-    if config.dynamics_from_teacher:
-        student.rssm.load_state_dict(teacher.world_model.rssm.state_dict())
-    trainer = DistillationTrainer(session, teacher, student)
-    saved = session.load(CHECKPOINT)
-    if saved is not None:
-        student.load_state_dict(saved["student"])
-        trainer.warmup_steps, trainer.steps = saved["warmup_steps"], saved["steps"]
+    training = _Training(session, teacher)
+    student, trainer = training.student, training.trainer
     rounds = [
         round((number + 1) * config.steps / (config.student_rounds + 1))
         for number in range(config.student_rounds)
     ]
-    if saved is not None and saved["finished"]:
+    if training.finished:
         add_student_rounds(session.folder, data)
         return student
     for number, step in enumerate(rounds):
         if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
             data.add(*part)
-    if saved is not None:
-        trainer.optimizer.load_state_dict(saved["optimizer"])
-        restore_random_state(saved["random"], generator)
-
-    def save(finished: bool = False) -> None:
-        session.save(
-            CHECKPOINT,
-            {
-                "finished": finished,
-                "student": student.state_dict(),
-                "optimizer": trainer.optimizer.state_dict(),
-                "warmup_steps": trainer.warmup_steps,
-                "steps": trainer.steps,
-                "random": random_state(generator),
-            },
-        )
-
+    training.restore_random_state()
     success = "-"
     with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
-        with tqdm(
-            total=config.warmup_steps,
-            initial=trainer.warmup_steps,
-            desc="student: encoder warm-up",
-            unit="step",
-        ) as bar:
-            while trainer.warmup_steps < config.warmup_steps:
-                log.add(trainer.warm_up(data, generator))
-                bar.update()
-                if trainer.warmup_steps % _LOG_EVERY == 0:
-                    values = log.flush(trainer.warmup_steps)
-                    bar.set_postfix(state=f"{values['encoder/state']:.3f}", refresh=False)
-                if trainer.warmup_steps % _SAVE_EVERY == 0:
-                    save()
+        training.warm_up(data, log)
         with tqdm(
             total=config.steps, initial=trainer.steps, desc="student: distillation", unit="step"
         ) as bar:
             while trainer.steps < config.steps:
-                log.add(trainer.distil(data, generator))
+                log.add(trainer.distil(data, training.generator))
                 bar.update()
                 step = trainer.steps
                 if step % _LOG_EVERY == 0:
@@ -228,8 +280,8 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                         success = f"{rate:.0%}"
                     session.processes.wait()
                 if step % _SAVE_EVERY == 0 or step in rounds or step == config.steps:
-                    save()
-    save(finished=True)
+                    training.save()
+    training.save(finished=True)
     return student
 
 

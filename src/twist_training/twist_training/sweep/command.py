@@ -15,12 +15,12 @@ from twist_training.sweep.executors import executor_named
 from twist_training.sweep.job import is_done
 from twist_training.sweep.plan import (
     SHIPPED,
-    DataRun,
     StudentRun,
     Sweep,
     plan,
     read_sweep,
     to_plain,
+    warm_ups,
 )
 from twist_training.sweep.report import results_of, write_report
 
@@ -63,19 +63,20 @@ def main(arguments: list[str]) -> None:
     sweep, out = read_sweep(file), Path(settings.out)
     makers, students = plan(sweep, out, settings.data)
     execute = executor_named(settings.executor)
-    failures: list[str] = []
+    failures: dict[Path, str] = {}
     with ResultTable(out / "results.jsonl", about=_about(sweep, settings.data), key=KEY) as table:
         waiting = [run for run in students if any(row not in table for row in _keys(run))]
         needed = {run.data for run in waiting}
         unmade = [run for run in makers if run.folder in needed and not is_done(run.folder)]
-        total = len(unmade) + len(waiting)
+        cold = [run for run in warm_ups(waiting) if not is_done(run.folder)]
+        total = len(unmade) + len(cold) + len(waiting)
         with tqdm(total=total, desc="sweep", unit="run") as bar:
 
             def execute_all(runs: list[Any]) -> None:
                 def report(number: int, result: dict[str, Any] | None, said: str) -> None:
                     run = runs[number]
                     if result is None:
-                        failures.append(f"{run.folder}: {said}")
+                        failures[run.folder] = said
                     elif isinstance(run, StudentRun):
                         for row in _keys(run):
                             if row not in table:
@@ -85,7 +86,8 @@ def main(arguments: list[str]) -> None:
                 execute([to_plain(run) for run in runs], settings.workers, report)
 
             execute_all(unmade)
-            execute_all(_ready(waiting, makers, failures))
+            execute_all([run for run in cold if run.data not in failures])
+            execute_all([run for run in waiting if not failures.keys() & {run.data, run.warm_up}])
         wanted = {table.key_of(row) for run in students for row in _keys(run)}
         rows = [row for row in table.rows if table.key_of(row) in wanted]
     results = results_of(rows, list(sweep.variants))
@@ -94,18 +96,9 @@ def main(arguments: list[str]) -> None:
             print(path)
     if failures:
         raise RunError(
-            f"{len(failures)} runs failed; the same command repeats them:\n" + "\n".join(failures)
+            f"{len(failures)} runs failed; the same command repeats them:\n"
+            + "\n".join(f"{folder}: {said}" for folder, said in failures.items())
         )
-
-
-def _ready(
-    students: list[StudentRun], makers: list[DataRun], failures: list[str]
-) -> list[StudentRun]:
-    """Those whose data did not fail."""
-    failed = {
-        run.folder for run in makers for said in failures if said.startswith(f"{run.folder}:")
-    }
-    return [run for run in students if run.data not in failed]
 
 
 def _keys(run: StudentRun) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import from_dict
-from twist_training.shared_data import take_data_from
+from twist_training.shared_data import take_data_from, take_encoder_from
 
 RESULT = "result.json"
 
@@ -23,9 +23,11 @@ def is_done(folder: Path) -> bool:
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """Runs a job of `plan.to_plain`, or what is left of it, and returns its result.
 
-    A job with ``data`` is a student: distilled, exported, and evaluated as a robot would run it.
-    One without is a teacher with its episodes and images; its result is empty.
+    A job of kind ``data`` is a teacher with its episodes and images, ``warm_up`` the encoder
+    warm-up that several students begin with; their results are empty. A ``student`` is distilled,
+    exported, and evaluated as a robot would run it.
     """
+    from twist_training.runners.distil import warm_up_encoder
     from twist_training.runners.evaluate import evaluate_checkpoint
     from twist_training.runners.pipeline import Pipeline
 
@@ -35,9 +37,17 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
         done: dict[str, Any] = json.loads(result.read_text())
         return done
     found: dict[str, Any] = {}
-    if "data" in job:
+    if job["kind"] != "data":
         take_data_from(Path(job["data"]), config, folder)
-        pipeline = Pipeline(config, folder, folder / "checkpoint")
+    if job["kind"] == "student" and job["warm_up"]:
+        take_encoder_from(Path(job["warm_up"]), config, folder)
+    pipeline = Pipeline(config, folder, folder / "checkpoint")
+    if job["kind"] == "data":
+        for stage in ("teacher", "collect", "render"):
+            pipeline.run(stage)
+    elif job["kind"] == "warm_up":
+        warm_up_encoder(pipeline.session, pipeline.teacher(), pipeline.data())
+    else:
         for stage in ("distil", "export"):
             pipeline.run(stage)
         evaluation = config.evaluation
@@ -48,10 +58,6 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
             workers=evaluation.workers,
         ).to_dict()
         found["distil_seconds"] = round(pipeline.clock.seconds.get("distil", 0.0), 1)
-    else:
-        pipeline = Pipeline(config, folder, folder / "checkpoint")
-        for stage in ("teacher", "collect", "render"):
-            pipeline.run(stage)
     with write_atomically(result) as file:
         file.write(json.dumps(found).encode())
     return found

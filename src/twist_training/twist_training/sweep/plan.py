@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from twist_training.configuration import (
     parse_arguments,
     with_arguments,
 )
+from twist_training.shared_data import warm_up_settings
 
 SHIPPED = Path(__file__).parent / "ablations.yaml"
 
@@ -58,12 +59,29 @@ class StudentRun:
         variants: names that come to these settings.
         config: all settings.
         data: run folder with teacher, episodes and images.
+        warm_up: run folder of the `WarmUp` to begin with; None without encoder warm-up.
         folder: run folder of the student.
     """
 
     task: str
     seed: int
     variants: tuple[str, ...]
+    config: TrainingConfig
+    data: Path
+    warm_up: Path | None
+    folder: Path
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """An encoder warm-up that all students with the same settings of it begin with.
+
+    Attributes:
+        config: of one of these students.
+        data: run folder with teacher, episodes and images.
+        folder: its own run folder.
+    """
+
     config: TrainingConfig
     data: Path
     folder: Path
@@ -171,17 +189,27 @@ def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list
             variants=tuple(names),
             config=config,
             data=data,
-            folder=out / "students" / f"{base.task}_seed{base.seed}_{_digest(config)}",
+            warm_up=out / "warm_up" / _name(base, warm_up_settings(config))
+            if config.distillation.warmup_steps
+            else None,
+            folder=out / "students" / _name(base, {n: config.to_dict()[n] for n in _VARIED}),
         )
         for config, names in by_config.items()
     ]
 
 
-def _digest(config: TrainingConfig) -> str:
-    """Names a student's folder by what distinguishes it, however the variants are called."""
-    settings = config.to_dict()
-    parts = {name: settings[name] for name in _VARIED}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+def warm_ups(students: Iterable[StudentRun]) -> list[WarmUp]:
+    """The encoder warm-ups that these students begin with, each one once."""
+    by_folder = {
+        run.warm_up: WarmUp(run.config, run.data, run.warm_up) for run in students if run.warm_up
+    }
+    return list(by_folder.values())
+
+
+def _name(base: TrainingConfig, parts: dict[str, Any]) -> str:
+    """Names a run folder by what distinguishes it, however the variants are called."""
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
+    return f"{base.task}_seed{base.seed}_{digest}"
 
 
 def _filled(data: str, task: str, seed: int) -> str:
@@ -209,7 +237,12 @@ def _config_of(folder: Path, task: str, seed: int) -> TrainingConfig:
     return config
 
 
-def to_plain(run: StudentRun | DataRun) -> dict[str, Any]:
-    """Plain data for another process."""
+def to_plain(run: StudentRun | WarmUp | DataRun) -> dict[str, Any]:
+    """Plain data for another process, see `job.run_job`."""
     plain = {"config": run.config.to_dict(), "folder": str(run.folder)}
-    return plain | ({"data": str(run.data)} if isinstance(run, StudentRun) else {})
+    if isinstance(run, DataRun):
+        return plain | {"kind": "data"}
+    plain["data"] = str(run.data)
+    if isinstance(run, WarmUp):
+        return plain | {"kind": "warm_up"}
+    return plain | {"kind": "student", "warm_up": str(run.warm_up) if run.warm_up else ""}
