@@ -19,13 +19,24 @@ from twist_sim.panda import ARM_JOINTS
 from twist_sim.scene_model import build_spec
 from twist_sim.task_card import TaskCard
 
-__all__ = ["SIM_STATE_SIZE", "PandaScene", "SceneSnapshot", "build_spec"]
+__all__ = [
+    "SIM_STATE_GOAL",
+    "SIM_STATE_OBJECT",
+    "SIM_STATE_SIZE",
+    "PandaScene",
+    "SceneSnapshot",
+    "build_spec",
+]
 
 Array = NDArray[np.float64]
 
 SIM_STATE_SIZE = 18
 """Numbers in the simulator state: 7 joint positions (rad), object position (3, m), object
 quaternion (w, x, y, z), goal x and y (m), both finger positions (m; zero without a hand)."""
+SIM_STATE_OBJECT = slice(7, 14)
+"""Where the object's pose is in the simulator state."""
+SIM_STATE_GOAL = slice(14, 16)
+"""Where the goal is in the simulator state."""
 
 _SETTLE_SUBSTEPS = 30  # for the hand to take the weight of an object that starts held
 
@@ -290,8 +301,8 @@ class PandaScene:
         """The simulator state that rendering needs, shape (SIM_STATE_SIZE,), float64."""
         state = np.empty(SIM_STATE_SIZE)
         state[:7] = self.data.qpos[self._arm]
-        state[7:14] = self.data.qpos[self._cube_qpos : self._cube_qpos + 7]
-        state[14:16] = self.data.mocap_pos[self._goal, :2]
+        state[SIM_STATE_OBJECT] = self.data.qpos[self._cube_qpos : self._cube_qpos + 7]
+        state[SIM_STATE_GOAL] = self.data.mocap_pos[self._goal, :2]
         state[16:] = self.data.qpos[self._fingers] if self._drive is not None else 0.0
         return state
 
@@ -308,9 +319,9 @@ class PandaScene:
             raise ValueError(
                 f"a simulator state has {SIM_STATE_SIZE} finite numbers, found {values.tolist()}"
             )
-        self.data.qpos[self._cube_qpos : self._cube_qpos + 7] = values[7:14]
+        self.data.qpos[self._cube_qpos : self._cube_qpos + 7] = values[SIM_STATE_OBJECT]
         self.data.qvel[:] = 0.0
-        self.data.mocap_pos[self._goal, :2] = values[14:16]
+        self.data.mocap_pos[self._goal, :2] = values[SIM_STATE_GOAL]
         self._set_arm(values[:7])
         if self._drive is not None:
             self.data.qpos[self._fingers] = values[16:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_a_run_is_not_continued_with_other_settings(tmp_path: Path) -> None:
     Session(parse_arguments(["preset=smoke"]), tmp_path)
     with pytest.raises(RunError, match="seed was 0, now 1"):
         Session(parse_arguments(["preset=smoke", "seed=1"]), tmp_path)
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_newer_settings(
+    tmp_path: Path,
+) -> None:
+    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    path = tmp_path / "config.json"
+    settings = json.loads(path.read_text())
+    del settings["teacher"]["hindsight"]
+    path.write_text(json.dumps(settings))
+    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    with pytest.raises(RunError, match=r"teacher\.hindsight was 0\.0, now 1\.0"):
+        Session(parse_arguments(["preset=smoke", "teacher.hindsight=1"]), tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -58,6 +58,9 @@ class TeacherConfig:
     """Share of training episodes that begin at one of the task card's practice starts; it falls
     linearly to `final_practice` over the first half of training."""
     final_practice: float = 0.2
+    hindsight: float = 0.0
+    """Share of the unsolved episodes that are kept once more as if the goal had been where the
+    object came to rest; nothing where the task's goal is no place on the table."""
     exploration_noise: float = 0.3
     """Largest standard deviation of the smooth noise on the actions of training episodes; each
     episode draws its own."""
@@ -248,6 +251,7 @@ PRESETS: dict[str, TrainingConfig] = {
             environment_steps=500_000,
             scripted_episodes=0,
             random_episodes=160,
+            hindsight=1.0,
             imagination_starts=800,
             model_lr=3e-4,
             actor_lr=8e-5,

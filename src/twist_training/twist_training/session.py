@@ -25,7 +25,7 @@ from twist_training.atomic_files import (
     write_atomically,
     write_two_generations,
 )
-from twist_training.configuration import ConfigurationError, TrainingConfig
+from twist_training.configuration import ConfigurationError, TrainingConfig, from_dict
 from twist_training.parallel import Processes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -181,7 +181,11 @@ def _remember_settings(config: TrainingConfig, path: Path) -> None:
     mine = _without_machine_settings(json.loads(json.dumps(config.to_dict())))
     if path.exists():
         try:
-            theirs = _without_machine_settings(json.loads(path.read_text()))
+            theirs = json.loads(path.read_text())
+            with contextlib.suppress(ConfigurationError):
+                # Settings that came after the run was started have their defaults.
+                theirs = from_dict(theirs).to_dict()
+            theirs = _without_machine_settings(theirs)
         except json.JSONDecodeError as error:
             raise RunError(f"{path} is damaged ({error}); choose another run folder") from error
         differences = sorted(_differences(theirs, mine))

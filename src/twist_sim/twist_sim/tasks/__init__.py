@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,16 @@ class TaskRules(Protocol):
 
     def distance(self, state: NDArray[np.floating]) -> float:
         """How far the object is from the goal as the success rule counts it, metres."""
+
+
+@runtime_checkable
+class MovableGoal(Protocol):
+    """What rules may have besides, whose goal is a place on the table: hindsight."""
+
+    def with_goal_at_object(
+        self, states: NDArray[np.floating], instant: int
+    ) -> NDArray[np.floating]:
+        """What an episode's states (T + 1, S) would be with the goal where the object is then."""
 
 
 _REGISTRY: dict[str, Callable[[TaskCard], TaskRules]] = {

@@ -163,3 +163,14 @@ class BlockPushRules:
         """Cube-goal distance in the table plane, metres."""
         cx, cy, _, gx, gy = state[3:8].tolist()
         return math.hypot(cx - gx, cy - gy)
+
+    def with_goal_at_object(
+        self, states: NDArray[np.floating], instant: int
+    ) -> NDArray[np.floating]:
+        """The states (T + 1, S) with the goal under the cube as it lies at `instant`."""
+        moved = states.copy()
+        goal_from_cube = states[instant, 3:5] - states[:, 3:5]
+        moved[:, 6:8] = states[instant, 3:5]
+        moved[:, 8] = np.hypot(*goal_from_cube.T)
+        moved[:, 12:14] = goal_from_cube
+        return moved

@@ -17,6 +17,7 @@ from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.actor_critic import Belief
 from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
+from twist_training.hindsight import in_hindsight
 from twist_training.modules.rssm import LatentSequence, Rssm
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
@@ -201,12 +202,14 @@ def train_teacher(session: Session) -> Teacher:
                 practice=practice_starts(session, progress.rounds / rounds, len(trials), generator),
                 after_step=learn,
             )
-            replay.add(episodes)
+            _add(session, replay, episodes, generator)
             progress.rounds += 1
             progress.episodes = len(replay)
             values = log.flush(
                 trainer.steps,
-                environment_steps=float(len(replay) * config.episode_steps),
+                environment_steps=float(
+                    (first + progress.rounds * config.environments) * config.episode_steps
+                ),
                 **{"training/success": float(episodes.success.mean())},
             )
             bar.set_postfix_str(
@@ -288,17 +291,26 @@ def _seed_replay(
     for count, policy in kinds:
         while count > 0:
             trials = len(replay) + np.arange(min(count, len(environments)))
-            replay.add(
-                run_episodes(
-                    environments,
-                    policy,
-                    seed=session.layout_seed("teacher"),
-                    trials=trials,
-                    steps=config.episode_steps,
-                    practice=practice_starts(session, 0.0, len(trials), generator),
-                )
+            episodes = run_episodes(
+                environments,
+                policy,
+                seed=session.layout_seed("teacher"),
+                trials=trials,
+                steps=config.episode_steps,
+                practice=practice_starts(session, 0.0, len(trials), generator),
             )
+            _add(session, replay, episodes, generator)
             count -= len(trials)
+
+
+def _add(
+    session: Session, replay: Replay, episodes: Episodes, generator: np.random.Generator
+) -> None:
+    replay.add(episodes)
+    share = session.config.teacher.hindsight
+    again = in_hindsight(episodes, session.card.task_rules, share, generator)
+    if again is not None:
+        replay.add(again)
 
 
 def practice_starts(
