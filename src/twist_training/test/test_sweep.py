@@ -73,6 +73,13 @@ def test_the_shipped_sweep_has_the_papers_ablations_and_ours() -> None:
     assert off.config.distillation.imagination_scale == 0.0
 
 
+def test_the_small_ablations_are_the_same_with_smaller_students() -> None:
+    small, whole = read_sweep(SHIPPED.with_name("ablations_small.yaml")), read_sweep(SHIPPED)
+    assert (small.variants, small.seeds, small.tasks) == (whole.variants, whole.seeds, whole.tasks)
+    _, students = plan(small, Path("out"), "")
+    assert {run.config.distillation.steps for run in students} == {300}
+
+
 def test_students_of_a_seed_share_its_teacher_and_have_folders_of_their_own() -> None:
     sweep = _sweep(
         {"a": (), "b": ("distillation.steps=5",)}, seeds=(0, 1), tasks=("block_push", "block_lift")
