@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from scipy.stats.contingency import relative_risk
 
 from twist_policy.statistics import (
     bootstrap_interval,
     mcnemar_exact,
     paired_difference,
     percentile,
+    ratio_of_rates,
     wilson_interval,
 )
 
@@ -125,3 +127,44 @@ def test_paired_difference_is_antisymmetric_and_holds_its_estimate(
     assert one.bounds == pytest.approx((-other.high, -other.low))
     if both + first + second + neither:
         assert -1 <= one.low <= one.estimate <= one.high <= 1
+
+
+def test_a_ratio_of_rates_agrees_with_scipy_where_counts_are_large() -> None:
+    mine = ratio_of_rates(620, 1000, 910, 1200)
+    theirs = relative_risk(620, 1000, 910, 1200)
+    interval = theirs.confidence_interval(0.95)
+    assert mine.estimate == pytest.approx(theirs.relative_risk)
+    assert (mine.low, mine.high) == pytest.approx((interval.low, interval.high), abs=2e-3)
+
+
+@given(st.integers(1, 200), st.integers(1, 200), st.data())
+def test_a_ratio_of_rates_lies_in_its_interval_and_turns_over(
+    trials: int, others: int, data: st.DataObject
+) -> None:
+    successes, other = data.draw(st.integers(1, trials)), data.draw(st.integers(1, others))
+    ratio = ratio_of_rates(successes, trials, other, others)
+    assert 0 <= ratio.low <= ratio.estimate * (1 + 1e-9)
+    assert ratio.estimate <= ratio.high * (1 + 1e-9)
+    turned = ratio_of_rates(other, others, successes, trials)
+    if math.isfinite(turned.high) and turned.high > 0 and ratio.low > 0:
+        assert ratio.low == pytest.approx(1 / turned.high, rel=1e-6)
+
+
+@pytest.mark.parametrize(("p", "q"), [(0.91, 0.99), (0.6, 0.97), (0.96, 0.96), (0.3, 0.5)])
+def test_a_ratio_of_rates_covers_the_truth_as_often_as_it_says(p: float, q: float) -> None:
+    generator = np.random.default_rng(1)
+    pairs = generator.binomial(100, [p, q], size=(2000, 2)).tolist()
+    intervals = [ratio_of_rates(a, 100, b, 100) for a, b in pairs]
+    covered = np.mean([ratio.low <= p / q <= ratio.high for ratio in intervals])
+    assert 0.93 <= covered <= 0.99
+
+
+def test_a_ratio_of_rates_at_the_ends() -> None:
+    perfect = ratio_of_rates(100, 100, 100, 100)
+    assert (perfect.estimate, perfect.low, perfect.high) == pytest.approx(
+        (1, 0.963, 1.038), abs=1e-3
+    )
+    assert ratio_of_rates(0, 50, 40, 50).low == 0.0
+    impossible = ratio_of_rates(3, 50, 0, 50)
+    assert math.isnan(impossible.estimate)
+    assert (impossible.low, impossible.high) == (0.0, math.inf)

@@ -164,6 +164,49 @@ def paired_difference(
     return Interval(difference, max(-1.0, difference - low), min(1.0, difference + high))
 
 
+def ratio_of_rates(
+    successes: int,
+    trials: int,
+    other_successes: int,
+    other_trials: int,
+    confidence: float = 0.95,
+) -> Interval:
+    """How a success rate compares with another one, as a quotient.
+
+    The interval is made of the two Wilson intervals (MOVER-R: Donner and Zou 2012, Statistical
+    Methods in Medical Research 21:347), so that 100 of 100 over 100 of 100 is not certainly 1. On
+    the same trials it is on the safe side.
+
+    Args:
+        successes: of the rate above the line.
+        trials: of the rate above the line.
+        other_successes: of the rate below it.
+        other_trials: of the rate below it.
+        confidence: coverage, in (0, 1).
+
+    Returns:
+        The quotient and its interval in [0, inf]; the estimate is NaN where the other never
+        succeeds, or without trials.
+
+    Raises:
+        ValueError: the counts are impossible or the confidence is not in (0, 1).
+    """
+    above = wilson_interval(successes, trials, confidence)
+    below = wilson_interval(other_successes, other_trials, confidence)
+    if trials == 0 or other_successes == 0:
+        return Interval(math.nan, 0.0, math.inf)
+    p, q = above.estimate, below.estimate
+
+    def bound(mine: float, other: float, sign: float) -> float:
+        scale = other * (2 * q - other)
+        if scale <= 0:  # next to nothing below the line
+            return 0.0 if sign < 0 else math.inf
+        inner = (p * q) ** 2 - mine * (2 * p - mine) * scale
+        return max(0.0, (p * q + sign * math.sqrt(max(0.0, inner))) / scale)
+
+    return Interval(p / q, bound(above.low, below.high, -1.0), bound(above.high, below.low, 1.0))
+
+
 def area_under_roc(
     positives: Sequence[float] | np.ndarray,
     negatives: Sequence[float] | np.ndarray,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twist_policy.statistics import ratio_of_rates
 from twist_sim.task_card import load_task_card
 from twist_training.configuration import TrainingConfig
 
@@ -75,7 +76,14 @@ def _measurements(measured: dict[str, Any]) -> str:
             f"| {100 * result['low']:.0f} to {100 * result['high']:.0f} % "
             f"| {100 * result['mean_distance']:.1f} cm |"
         )
-    student = measured["student_held_out"]
+    student, teacher = measured["student_held_out"], measured["teacher"]
+    ratio = ratio_of_rates(
+        student["successes"], student["episodes"], teacher["successes"], teacher["episodes"]
+    )
+    rows.append(
+        f"\nStudent / teacher: {ratio.estimate:.2f} (95 % interval {ratio.low:.2f} to "
+        f"{ratio.high:.2f})."
+    )
     rows.append(
         f"\nMean error of the believed object position: {100 * student['object_error']:.1f} cm; "
         f"surprise: {student['surprise']:.1f} nats on average, "

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
-from twist_policy.statistics import wilson_interval
+from twist_policy.statistics import ratio_of_rates, wilson_interval
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
@@ -167,6 +167,10 @@ class Pipeline:
             self.checkpoint, episodes=config.episodes, seed=config.seed, workers=config.workers
         )
         print(f"student, held-out appearances, 640x480 frames: {student}")
+        ratio = ratio_of_rates(
+            student.successes, student.episodes, teacher.successes, teacher.episodes
+        )
+        print(f"student / teacher: {ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
         measured: dict[str, Any] = {
             "teacher": _without_nan(teacher),
             "student_held_out": _without_nan(student),
