@@ -74,7 +74,7 @@ def test_world_model_learns_to_reconstruct_a_small_batch() -> None:
     first = None
     for _ in range(60):
         loss, _, _ = model.loss(batch)
-        first = first or float(loss)
+        first = first or loss.item()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

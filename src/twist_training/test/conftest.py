@@ -1,0 +1,15 @@
+"""What a training session changes in its process is changed back after every test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _denormal_numbers_again() -> Iterator[None]:
+    """A session flushes denormal numbers to zero; tests of other packages count on them."""
+    yield
+    torch.set_flush_denormal(False)
