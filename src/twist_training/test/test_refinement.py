@@ -10,10 +10,9 @@ import pytest
 from twist_sim.task_card import load_task_card
 from twist_training.cli import main
 from twist_training.configuration import parse_arguments
-from twist_training.refinement import judged_again
 from twist_training.rollout import make_environments, run_episodes
 from twist_training.session import Session
-from twist_training.storage.episodes import Episodes
+from twist_training.storage.episodes import Episodes, judged_again
 from twist_training.teacher_policy import RandomPolicy
 
 

@@ -7,13 +7,11 @@ cube came to rest, the same episode is a solved one.
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from twist_sim.scene import SIM_STATE_GOAL, SIM_STATE_OBJECT
 from twist_sim.tasks import MovableGoal, TaskRules
-from twist_training.storage.episodes import Episodes
+from twist_training.storage.episodes import Episodes, judged_again
 
 
 def in_hindsight(
@@ -36,25 +34,19 @@ def in_hindsight(
     """
     if not isinstance(rules, MovableGoal) or share <= 0.0:
         return None
-    found = []
-    for number in np.flatnonzero(~episodes.success):
-        states = rules.with_goal_at_object(episodes.state[number], -1)
-        if rules.success(states[0]) or generator.random() >= share:
-            continue
-        sim_state = episodes.sim_state[number].copy()
-        sim_state[:, SIM_STATE_GOAL] = sim_state[-1, SIM_STATE_OBJECT][:2]
-        reward = np.zeros_like(episodes.reward[number])
-        reward[1:] = [rules.reward(state) for state in states[1:]]
-        found.append((number, states, sim_state, reward))
-    if not found:
+    states = {
+        int(number): rules.with_goal_at_object(episodes.state[number], -1)
+        for number in np.flatnonzero(~episodes.success)
+    }
+    numbers = [
+        number
+        for number, imagined in states.items()
+        if not rules.success(imagined[0]) and generator.random() < share
+    ]
+    if not numbers:
         return None
-    numbers = [number for number, *_ in found]
-    return dataclasses.replace(
-        episodes,
-        state=np.stack([states for _, states, _, _ in found]),
-        sim_state=np.stack([sim_state for _, _, sim_state, _ in found]),
-        reward=np.stack([reward for *_, reward in found]),
-        previous_action=episodes.previous_action[numbers],
-        requested_action=episodes.requested_action[numbers],
-        success=np.ones(len(found), bool),
-    )
+    again = episodes.chosen(numbers)
+    again.sim_state[:, :, SIM_STATE_GOAL] = again.sim_state[:, -1:, SIM_STATE_OBJECT][..., :2]
+    again.state[:] = [states[number] for number in numbers]
+    again.success[:] = True
+    return judged_again(again, rules)

@@ -58,6 +58,15 @@ a real robot: see the surprise and the belief before you trust it.
 """
 
 
+def student_over_teacher(measured: dict[str, Any]) -> str:
+    """The student's success as a share of the teacher's, with its interval."""
+    student, teacher = measured["student_held_out"], measured["teacher"]
+    ratio = ratio_of_rates(
+        student["successes"], student["episodes"], teacher["successes"], teacher["episodes"]
+    )
+    return f"{ratio.estimate:.2f} (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
+
+
 def _measurements(measured: dict[str, Any]) -> str:
     if not measured:
         return "Not evaluated yet: run `twist-train evaluate` with the settings above."
@@ -76,14 +85,8 @@ def _measurements(measured: dict[str, Any]) -> str:
             f"| {100 * result['low']:.0f} to {100 * result['high']:.0f} % "
             f"| {100 * result['mean_distance']:.1f} cm |"
         )
-    student, teacher = measured["student_held_out"], measured["teacher"]
-    ratio = ratio_of_rates(
-        student["successes"], student["episodes"], teacher["successes"], teacher["episodes"]
-    )
-    rows.append(
-        f"\nStudent / teacher: {ratio.estimate:.2f} (95 % interval {ratio.low:.2f} to "
-        f"{ratio.high:.2f})."
-    )
+    student = measured["student_held_out"]
+    rows.append(f"\nStudent / teacher: {student_over_teacher(measured)}.")
     rows.append(
         f"\nMean error of the believed object position: {100 * student['object_error']:.1f} cm; "
         f"surprise: {student['surprise']:.1f} nats on average, "

@@ -51,7 +51,7 @@ from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder
 from twist_training.runners.teacher import BehaviourTrainer, draw_batch
 from twist_training.session import MetricLog, RunError, Session
 from twist_training.shared_data import link_files, settings_of, take_data_from
-from twist_training.storage.episodes import Episodes, Replay, sample_windows
+from twist_training.storage.episodes import Episodes, Replay, judged_again, sample_windows
 from twist_training.teacher_policy import Teacher
 
 Weights = dict[str, Any]
@@ -163,14 +163,6 @@ def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
         if item.name not in elsewhere and getattr(settings, item.name) != item.default
     ]
     return " ".join(["twist-train", "refine", f"run={default_folder(config)}", *changed])
-
-
-def judged_again(episodes: Episodes, rules: TaskRules) -> Episodes:
-    """The episodes with the rewards that `rules` give now."""
-    reward = np.zeros_like(episodes.reward)
-    for row, states in zip(reward, episodes.state, strict=True):
-        row[1:] = [rules.reward(state) for state in states[1:]]
-    return dataclasses.replace(episodes, reward=reward)
 
 
 def refine(session: Session, source: Path, settings: RefinementSettings) -> None:

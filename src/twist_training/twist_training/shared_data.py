@@ -33,12 +33,7 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
         RunError: `source` is no run, lacks a file, or was made with another task, seed, teacher,
             collection or textures.
     """
-    theirs = settings_of(source)
-    different = [
-        name
-        for name, value in _what_matters(theirs).items()
-        if _what_matters(config)[name] != value
-    ]
+    different = _differing(_what_matters(settings_of(source)), _what_matters(config))
     if different:
         raise RunError(
             f"the run in {source} differs in {', '.join(different)}; its data do not fit these "
@@ -61,8 +56,7 @@ def take_encoder_from(source: Path, config: TrainingConfig, folder: Path) -> Non
     Raises:
         RunError: `source` is no run, has no ``encoder.pt``, or warmed up with other settings.
     """
-    theirs, mine = warm_up_settings(settings_of(source)), warm_up_settings(config)
-    different = [name for name, value in theirs.items() if mine[name] != value]
+    different = _differing(warm_up_settings(settings_of(source)), warm_up_settings(config))
     if different:
         raise RunError(
             f"the encoder in {source} was warmed up with another {', '.join(different)}; it does "
@@ -108,6 +102,11 @@ def link_files(source: Path, folder: Path, names: Iterable[str]) -> None:
                 os.link(source / name, folder / name)
             except OSError:  # another file system
                 shutil.copyfile(source / name, folder / name)
+
+
+def _differing(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    """Names of the settings that differ."""
+    return [name for name, value in theirs.items() if mine[name] != value]
 
 
 def _what_matters(config: TrainingConfig) -> dict[str, Any]:

@@ -150,7 +150,7 @@ class _Training:
     """
 
     def __init__(self, session: Session, teacher: Teacher) -> None:
-        self.session, self.teacher = session, teacher
+        self.session = session
         self.generator = session.seed("distil")
         self.student = Student(session.config.student, session.config.teacher, session.contract)
         self.student.to(session.device)
@@ -158,7 +158,6 @@ class _Training:
             self.student.rssm.load_state_dict(teacher.world_model.rssm.state_dict())
         self.trainer = DistillationTrainer(session, teacher, self.student)
         self.finished = False
-        self._random: dict[str, Any] | None = None
         saved = session.load(CHECKPOINT)
         if saved is not None:
             self.student.load_state_dict(saved["student"])
@@ -170,12 +169,8 @@ class _Training:
             self.student.encoder.load_state_dict(saved["encoder"])
         self.trainer.warmup_steps = saved["warmup_steps"]
         self.trainer.optimizer.load_state_dict(saved["optimizer"])
-        self._random = saved["random"]
-
-    def restore_random_state(self) -> None:
-        """Goes on with the random numbers where the checkpoint left them."""
-        if self._random is not None:
-            restore_random_state(self._random, self.generator)
+        if not self.finished:
+            restore_random_state(saved["random"], self.generator)
 
     def save(self, finished: bool = False) -> None:
         """Writes ``student.pt``."""
@@ -225,7 +220,6 @@ def warm_up_encoder(session: Session, teacher: Teacher, data: ImageEpisodes) -> 
     if it had done the warm-up itself (see `shared_data.take_encoder_from`).
     """
     training = _Training(session, teacher)
-    training.restore_random_state()
     with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
         training.warm_up(data, log)
     training.save_encoder()
@@ -251,7 +245,6 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     for number, step in enumerate(rounds):
         if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
             data.add(*part)
-    training.restore_random_state()
     success = "-"
     with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
         training.warm_up(data, log)

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
-from twist_policy.statistics import ratio_of_rates, wilson_interval
+from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
 from twist_training.learning_curve import draw_learning_curve
-from twist_training.model_card import model_card
+from twist_training.model_card import model_card, student_over_teacher
 from twist_training.runners.collect import collect_episodes, render_episodes
 from twist_training.runners.distil import distil_student
 from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
@@ -167,15 +167,12 @@ class Pipeline:
             self.checkpoint, episodes=config.episodes, seed=config.seed, workers=config.workers
         )
         print(f"student, held-out appearances, 640x480 frames: {student}")
-        ratio = ratio_of_rates(
-            student.successes, student.episodes, teacher.successes, teacher.episodes
-        )
-        print(f"student / teacher: {ratio.estimate:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
         measured: dict[str, Any] = {
             "teacher": _without_nan(teacher),
             "student_held_out": _without_nan(student),
             "evaluation_seed": config.seed,
         }
+        print(f"student / teacher: {student_over_teacher(measured)}")
         training = self._training_record()
         update_records(
             self.checkpoint,

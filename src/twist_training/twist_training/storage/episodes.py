@@ -5,12 +5,15 @@ Pictures are rendered later from the stored simulator states, in any number of a
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twist_sim.tasks import TaskRules
 from twist_training.atomic_files import write_atomically
 
 Float = NDArray[np.float32]
@@ -72,7 +75,14 @@ class Episodes:
 
     def first(self, count: int) -> Episodes:
         """The first `count` episodes."""
-        return Episodes(**{name: getattr(self, name)[:count] for name in self.__annotations__})
+        return self._rows(slice(count))
+
+    def chosen(self, numbers: Sequence[int]) -> Episodes:
+        """Copies of the episodes with these numbers, in their order."""
+        return self._rows(list(numbers))
+
+    def _rows(self, rows: slice | list[int]) -> Episodes:
+        return Episodes(**{name: getattr(self, name)[rows] for name in self.__annotations__})
 
     @classmethod
     def concatenate(cls, parts: list[Episodes]) -> Episodes:
