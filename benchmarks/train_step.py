@@ -1,11 +1,12 @@
 """Gradient steps per second of every training stage, on random data of the real shapes.
 
-    python benchmarks/train_step.py [baseline=COMMIT] [steps=20] [preset=cpu] [threads=2] ...
+    python benchmarks/train_step.py [baseline=COMMIT] [steps=20] [preset=cpu] [processes=1] ...
 
-With `baseline` the same steps are measured with the code of that commit, too, in a work tree of
-its own: both processes stay alive and take turns step by step, so that a machine that slows down
-slows both. Prints medians with the 10th and 90th percentile, of wall time and of processor time
-(which other programs on the same cores disturb less), and the share of each part.
+Each is measured as its preset trains here: in so many processes of so many threads. With `baseline`
+the same steps are measured with the code of that commit, too, in a work tree of its own: both stay
+alive and take turns step by step, so that a machine that slows down slows both. Prints medians with
+the 10th and 90th percentile, of wall time and of processor time, summed over processes (which other
+programs on the same cores disturb less), and the share of each part.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import copy
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +39,9 @@ _WARM_UP = 3
 def main() -> None:
     """Measures and prints a table, or serves one process of the measurement."""
     arguments = sys.argv[1:]
+    if arguments[:1] == ["--processes"]:
+        print(_process_count(arguments[1:]))
+        return
     if arguments[:1] == ["--serve"]:
         _serve(arguments[1:])
         return
@@ -117,47 +122,83 @@ def _work_tree(commit: str) -> Iterator[Path]:
 
 
 class _Server:
-    """A process that runs one step whenever it is told to.
+    """The processes of a run, which take one step together whenever they are told to.
 
     Args:
-        tree: work tree whose packages it imports.
+        tree: work tree whose packages they import.
         arguments: settings for the run.
     """
 
     def __init__(self, tree: Path, arguments: list[str]) -> None:
         packages = [str(path.parent) for path in sorted((tree / "src").glob("*/setup.py"))]
         path = os.pathsep.join([*packages, os.environ.get("PYTHONPATH", "")])
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": path},
-        )
-        self.title: str = self._read()
+        environment = os.environ | {"PYTHONPATH": path}
+        asked = [sys.executable, __file__, "--processes", *arguments]
+        count = int(subprocess.run(asked, env=environment, check=True, capture_output=True).stdout)
+        if count > 1:
+            environment |= {
+                "WORLD_SIZE": str(count),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(_free_port()),
+                "GLOO_SOCKET_IFNAME": "lo",
+            }
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, __file__, "--serve", *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(count)
+        ]
+        self.title: str = self._read()[0]
 
     def step(self, row: str) -> tuple[float, float]:
-        """Seconds of wall time and of processor time."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(row + "\n")
-        self._process.stdin.flush()
-        wall, processor = self._read()
-        return wall, processor
+        """Seconds of wall time and of processor time, all processes together."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(row + "\n")
+            process.stdin.flush()
+        wall, processor = zip(*self._read(), strict=True)
+        return max(wall), sum(processor)
 
-    def _read(self) -> Any:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"a measuring process ended with {self._process.wait()}; see above")
-        return json.loads(line)
+    def _read(self) -> list[Any]:
+        answers = []
+        for process in self._processes:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit(f"a measuring process ended with {process.wait()}; see above")
+            answers.append(json.loads(line))
+        return answers
 
     def __enter__(self) -> _Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in self._processes:
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _process_count(arguments: list[str]) -> int:
+    try:
+        from twist_training.local_processes import process_count
+    except ImportError:  # a commit that trained in one process
+        return 1
+    from twist_training.configuration import parse_arguments
+
+    return process_count(parse_arguments(arguments))
 
 
 def _serve(arguments: list[str]) -> None:
@@ -188,13 +229,15 @@ def _prepare(arguments: list[str]) -> tuple[str, dict[str, Callable[[], object]]
     teacher = Teacher(session).to(session.device)
     trainer = TeacherTrainer(teacher, session, 10_000)
     shape = (sizes.batch, sizes.length)
+    rows = getattr(session, "processes", _Alone).rows
 
     def batch() -> Batch:
-        return Batch(
-            session.tensor(generator.normal(size=(*shape, contract.state_size)).astype("f4") / 10),
-            session.tensor(generator.uniform(-1, 1, (*shape, contract.action_size)).astype("f4")),
-            session.tensor(generator.normal(size=shape).astype("f4")),
+        arrays = (
+            generator.normal(size=(*shape, contract.state_size)) / 10,
+            generator.uniform(-1, 1, (*shape, contract.action_size)),
+            generator.normal(size=shape),
         )
+        return Batch(*(session.tensor(rows(array.astype("f4"))) for array in arrays))
 
     student = Student(config.student, sizes, contract).to(session.device)
     # Distillation freezes its teacher; the one that is still being trained has to stay free.
@@ -207,7 +250,14 @@ def _prepare(arguments: list[str]) -> tuple[str, dict[str, Callable[[], object]]
         lambda: distiller.warm_up(data, generator),
         lambda: distiller.distil(data, generator),
     ]
-    return f"{title}, {config.threads} threads", dict(zip(ROWS, steps, strict=True))
+    count = os.environ.get("WORLD_SIZE", "1")
+    return f"{title}, {count} x {config.threads} threads", dict(zip(ROWS, steps, strict=True))
+
+
+class _Alone:
+    @staticmethod
+    def rows(array: np.ndarray) -> np.ndarray:
+        return array
 
 
 def _random_episodes(generator: np.random.Generator, session: Any) -> Any:

@@ -1,17 +1,20 @@
-"""Two processes under torchrun do what one does with the whole batch."""
+"""Two processes do what one does with the whole batch, whoever starts them."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from twist_training.configuration import ConfigurationError, parse_arguments
+from twist_training.local_processes import process_count
 from twist_training.parallel import Processes
 
 STEPS = Path(__file__).with_name("data_parallel_steps.py")
@@ -36,27 +39,83 @@ def test_two_processes_have_the_losses_of_one_with_the_whole_batch() -> None:
     assert two["weights"] == pytest.approx(one["weights"], rel=1e-4)
 
 
+SETTINGS = {
+    "teacher.environment_steps": 300,
+    "teacher.scripted_episodes": 0,
+    "teacher.random_episodes": 4,
+    "teacher.pretrain_steps": 2,
+    "teacher.environments": 2,
+    "teacher.batch": 4,
+    "teacher.length": 10,
+    "teacher.imagination_starts": 8,
+    "teacher.evaluation_episodes": 2,
+}
+
+
+def _teacher(**changed: int) -> list[str]:
+    settings = SETTINGS | {f"teacher.{name}": value for name, value in changed.items()}
+    arguments = ["teacher", "preset=smoke", "precision=float32"]
+    return ["-m", "twist_training", *arguments, *(f"{k}={v}" for k, v in settings.items())]
+
+
+TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param([*TORCHRUN, *_teacher()], id="torchrun"),
+        pytest.param(
+            [sys.executable, *_teacher(), "processes=2"], id="processes=2", marks=TWO_CORES
+        ),
+    ],
+)
 @pytest.mark.timeout(600)
-def test_torchrun_trains_a_teacher_and_only_the_first_process_writes(tmp_path: Path) -> None:
-    settings = {
-        "teacher.environment_steps": 300,
-        "teacher.scripted_episodes": 0,
-        "teacher.random_episodes": 4,
-        "teacher.pretrain_steps": 2,
-        "teacher.environments": 2,
-        "teacher.batch": 4,
-        "teacher.length": 10,
-        "teacher.imagination_starts": 8,
-        "teacher.evaluation_episodes": 2,
-    }
-    arguments = ["teacher", "preset=smoke", *(f"{k}={v}" for k, v in settings.items())]
-    output = _run([*TORCHRUN, "-m", "twist_training", *arguments, f"output={tmp_path}"])
+def test_two_processes_train_a_teacher_and_only_the_first_writes(
+    tmp_path: Path, command: list[str]
+) -> None:
+    output = _run([*command, f"output={tmp_path}"])
     assert output.count("stage teacher: done") == 1
     assert "2 processes of 1 threads" in output
     assert torch.load(tmp_path / "teacher.pt", weights_only=False)["finished"]
     steps = [json.loads(line)["step"] for line in (tmp_path / "teacher.jsonl").open()]
     assert steps == sorted(steps)
     assert len(list((tmp_path / "tensorboard" / "teacher").iterdir())) == 1
+
+
+@TWO_CORES
+@pytest.mark.timeout(300)
+def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
+    command = [sys.executable, *_teacher(pretrain_steps=100_000), "processes=2"]
+    command.append(f"output={tmp_path}")
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as first:
+        try:
+            deadline = time.monotonic() + 120.0
+            while not (tmp_path / "teacher.jsonl").exists():  # both are there, and training
+                assert first.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            (other,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+            os.kill(int(other), signal.SIGKILL)
+            _, error = first.communicate(timeout=120)
+        finally:
+            first.kill()
+    assert first.returncode == 1
+    assert "process 1 of 2 of this run ended with code -9" in error
+    assert "the same command continues" in error
+    assert "Traceback" not in error
+
+
+def test_there_are_never_more_processes_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse_arguments(["processes=8"])
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    assert process_count(config) == 2
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
+    assert process_count(config) == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")  # torchrun has started the others
+    assert process_count(config) == 1
 
 
 def test_batches_that_do_not_split_evenly_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,16 +9,15 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from twist_policy.checkpoint import CheckpointError
 from twist_sim.gl_backend import RenderError
 from twist_sim.task_card import TaskCardError, available_tasks
-from twist_training.atomic_files import DiskError
 from twist_training.configuration import PRESETS, ConfigurationError, parse_arguments
-from twist_training.session import RunError
-from twist_training.shared_data import take_data_from
-from twist_training.storage.episodes import EpisodeFileError
-from twist_training.storage.result_table import ResultTableError
+
+if TYPE_CHECKING:
+    from twist_training.runners.pipeline import Pipeline
 
 _TOOLS = {
     "robustness": "twist_training.robustness.command",
@@ -63,14 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_USAGE)
         return 0 if arguments else 2
-    if not sys.stderr.isatty():  # in a log file, a line of progress now and then is enough
-        os.environ.setdefault("TQDM_MININTERVAL", "20")
-    first = os.environ.get("RANK", "0") == "0"
-    if not first:  # of the processes that torchrun starts, one speaks
-        os.environ["TQDM_DISABLE"] = "1"
-    # Heavy imports come after the help, which should answer at once; tqdm reads its environment.
+    # Heavy imports come after the help, which should answer at once.
+    from twist_training.atomic_files import DiskError
+    from twist_training.local_processes import companions, process_count
     from twist_training.runners.pipeline import STAGES, Pipeline, default_folder
+    from twist_training.session import RunError
+    from twist_training.shared_data import take_data_from
+    from twist_training.storage.episodes import EpisodeFileError
+    from twist_training.storage.result_table import ResultTableError
 
+    command = list(arguments)
     stage = arguments.pop(0)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's Ctrl-C
@@ -90,27 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_arguments(arguments)
         folder = Path(places["output"]) if places["output"] else default_folder(config)
         checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
-        if places["data"] and first:
+        if places["data"] and os.environ.get("RANK", "0") == "0":
             take_data_from(Path(places["data"]), config, folder)
-        pipeline = Pipeline(config, folder, checkpoint)
-        processes = pipeline.session.processes
-        if first:
-            print(
-                f"{config.task}, preset {config.preset}, seed {config.seed}, {config.device} "
-                f"({pipeline.session.precision}, {processes.count} processes of "
-                f"{config.threads} threads), in {folder}"
-            )
-        for name in STAGES if stage == "all" else (stage,):
-            pipeline.run(name)
-            processes.wait()
-            if not first:
-                continue
-            minutes = pipeline.clock.seconds.get(name, 0.0) / 60
-            print(f"stage {name}: done, {minutes:.1f} min in all", flush=True)
-        if first:
-            total = sum(pipeline.clock.seconds.values()) / 60
-            free = shutil.disk_usage(folder).free / 1e9
-            print(f"run: {total:.1f} min; {folder} can be deleted ({free:.0f} GB free there)")
+        with companions(process_count(config), command):
+            _run(stage, Pipeline(config, folder, checkpoint))
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
@@ -128,6 +112,29 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"twist-train: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _run(stage: str, pipeline: Pipeline) -> None:
+    from twist_training.runners.pipeline import STAGES
+
+    session, folder = pipeline.session, pipeline.session.folder
+    config, processes = session.config, session.processes
+    if processes.first:
+        print(
+            f"{config.task}, preset {config.preset}, seed {config.seed}, {config.device} "
+            f"({session.precision}, {processes.count} processes of {config.threads} threads), "
+            f"in {folder}"
+        )
+    for name in STAGES if stage == "all" else (stage,):
+        pipeline.run(name)
+        processes.wait()
+        if processes.first:
+            minutes = pipeline.clock.seconds.get(name, 0.0) / 60
+            print(f"stage {name}: done, {minutes:.1f} min in all", flush=True)
+    if processes.first:
+        total = sum(pipeline.clock.seconds.values()) / 60
+        free = shutil.disk_usage(folder).free / 1e9
+        print(f"run: {total:.1f} min; {folder} can be deleted ({free:.0f} GB free there)")
 
 
 if __name__ == "__main__":

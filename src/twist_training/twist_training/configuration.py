@@ -173,7 +173,9 @@ class TrainingConfig:
         task: name of a task card.
         preset: which preset the settings started from.
         seed: seeds everything.
-        threads: PyTorch threads.
+        processes: processes that share each batch on this machine's processor, at most one for
+            each of its cores; torchrun decides for itself.
+        threads: PyTorch threads of each process.
         device: ``cpu`` or ``cuda``.
         precision: ``float32``, ``bfloat16`` (autocast) or ``auto`` (bfloat16 where the
             processor computes it natively).
@@ -185,7 +187,8 @@ class TrainingConfig:
     task: str = "block_push"
     preset: str = "cpu"
     seed: int = 0
-    threads: int = 2
+    processes: int = 2
+    threads: int = 1
     device: str = "cpu"
     precision: str = "auto"
     fused: bool = True
@@ -204,7 +207,7 @@ class TrainingConfig:
 PRESETS: dict[str, TrainingConfig] = {
     "smoke": TrainingConfig(
         preset="smoke",
-        threads=1,
+        processes=1,
         teacher=TeacherConfig(
             rssm=RssmConfig(deterministic=64, hidden=64, groups=8, classes=8),
             encoder_width=64,
@@ -244,6 +247,7 @@ PRESETS: dict[str, TrainingConfig] = {
         threads=8,
         teacher=TeacherConfig(
             rssm=RssmConfig(deterministic=600, hidden=600, groups=32, classes=32),
+        processes=1,
             encoder_width=512,
             embedding=512,
             head_width=400,
@@ -385,8 +389,9 @@ def _validate(config: TrainingConfig) -> None:
         problems.append(f"device is {config.device!r}; use cpu or cuda")
     if not 0 <= config.seed < 10_000:
         problems.append(f"seed is {config.seed}; use 0 to 9999")
-    if config.threads < 1:
-        problems.append(f"threads is {config.threads}; use 1 or more")
+    for name in ("processes", "threads"):
+        if getattr(config, name) < 1:
+            problems.append(f"{name} is {getattr(config, name)}; use 1 or more")
     teacher, collection = config.teacher, config.collection
     if teacher.length > teacher.episode_steps + 1:
         problems.append(

@@ -28,9 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
-from twist_sim.tasks import TaskRules
 from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.atomic_files import write_atomically
@@ -40,6 +38,7 @@ from twist_training.configuration import (
     with_arguments,
 )
 from twist_training.modules.rssm import LatentSequence
+from twist_training.progress import ProgressBar
 from twist_training.runners.collect import render_episodes
 from twist_training.runners.distil import (
     DistillationTrainer,
@@ -258,7 +257,7 @@ class _Refined:
 
 def _steps(description: str, count: int, log: MetricLog) -> Iterator[int]:
     """Counts gradient steps with a progress bar, and logs their terms now and then."""
-    for step in tqdm(range(1, count + 1), description, unit="step"):
+    for step in ProgressBar(range(1, count + 1), description, unit="step"):
         yield step
         if step % _LOG_EVERY == 0 or step == count:
             log.flush(step)
@@ -319,7 +318,7 @@ def _embedded(
     position = episodes.state[..., session.contract.state_slice("ee_position")]
     rows = []
     for pictures, measured in zip(
-        tqdm(images, f"embed {path.stem}", unit="episode"), position, strict=True
+        ProgressBar(images, f"embed {path.stem}", unit="episode"), position, strict=True
     ):
         with session.autocast():
             embedding = student.embed(

@@ -203,7 +203,7 @@ def _remember_settings(config: TrainingConfig, path: Path) -> None:
 def _without_machine_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Leaves out what may change when a run moves to another machine."""
     sections = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
-    for name in ("threads", "device", "fused"):
+    for name in ("processes", "threads", "device", "fused"):
         sections.pop(name, None)
     for name in ("collection", "evaluation"):
         sections.get(name, {}).pop("workers", None)

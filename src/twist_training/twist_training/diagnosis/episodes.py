@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from twist_training.atomic_files import write_atomically
 from twist_training.diagnosis.look_parameters import look_parameters, picture_parameters
+from twist_training.progress import ProgressBar
 from twist_training.robustness.disturbance import Disturbance
 from twist_training.robustness.trial import Pixels, Trace, TrialResult, TrialWorld
 from twist_training.storage.result_table import ResultTable, Row
@@ -88,7 +88,7 @@ def run_episodes(
         for first in range(0, len(missing), _TRIALS_PER_JOB)
     ]
     results = map(_run, jobs) if workers <= 1 else run_in_processes(_run, jobs, workers)
-    with tqdm(
+    with ProgressBar(
         total=episodes, initial=episodes - len(missing), desc="diagnose", unit="trial"
     ) as bar:
         for rows in results:

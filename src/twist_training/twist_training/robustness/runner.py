@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from twist_training.progress import ProgressBar
 from twist_training.robustness.disturbance import Disturbance
 from twist_training.robustness.factors import Factor
 from twist_training.robustness.trial import Pixels, TrialWorld
@@ -68,7 +67,7 @@ def measure(
         for v in f.levels
         for t in range(episodes)
     )
-    with tqdm(total=total, initial=total - missing, desc="robustness", unit="trial") as bar:
+    with ProgressBar(total=total, initial=total - missing, desc="robustness", unit="trial") as bar:
         for rows in _run(jobs, workers):
             for row in rows:
                 if row not in table:

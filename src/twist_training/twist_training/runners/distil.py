@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.distillation import (
@@ -20,6 +19,7 @@ from twist_training.algorithms.distillation import (
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import DistillationConfig
 from twist_training.modules.batch_share import draw_rows
+from twist_training.progress import ProgressBar
 from twist_training.runners.student_episodes import run_student_in_processes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.storage.episodes import Episodes
@@ -200,7 +200,7 @@ class _Training:
     def warm_up(self, data: ImageEpisodes, log: MetricLog) -> None:
         """What is left of the encoder warm-up."""
         total, trainer = self.session.config.distillation.warmup_steps, self.trainer
-        with tqdm(
+        with ProgressBar(
             total=total, initial=trainer.warmup_steps, desc="student: encoder warm-up", unit="step"
         ) as bar:
             while trainer.warmup_steps < total:
@@ -248,7 +248,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     success = "-"
     with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
         training.warm_up(data, log)
-        with tqdm(
+        with ProgressBar(
             total=config.steps, initial=trainer.steps, desc="student: distillation", unit="step"
         ) as bar:
             while trainer.steps < config.steps:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.actor_critic import Belief
@@ -19,6 +18,7 @@ from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
 from twist_training.hindsight import in_hindsight
 from twist_training.modules.rssm import LatentSequence, Rssm
+from twist_training.progress import ProgressBar
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay
@@ -171,10 +171,12 @@ def train_teacher(session: Session) -> Teacher:
         if progress.episodes == 0:
             _seed_replay(session, replay, environments, generator)
             progress.episodes = len(replay)
-            for step in tqdm(range(config.pretrain_steps), "teacher: pretraining", unit="step"):
+            for step in ProgressBar(
+                range(config.pretrain_steps), "teacher: pretraining", unit="step"
+            ):
                 behaviour = step >= 2 * config.pretrain_steps // 3
                 log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
-        bar = tqdm(
+        bar = ProgressBar(
             total=rounds * config.episode_steps,
             initial=progress.rounds * config.episode_steps,
             desc="teacher",
@@ -361,7 +363,9 @@ def teacher_episodes(
     block = min(episodes, session.config.collection.environments)
     environments = make_environments(session.card, block, steps)
     parts = []
-    with tqdm(total=episodes, desc=description, unit="episode", disable=description is None) as bar:
+    with ProgressBar(
+        total=episodes, desc=description, unit="episode", disable=description is None
+    ) as bar:
         for start in range(0, episodes, block):
             trials = first + np.arange(start, min(start + block, episodes))
             parts.append(

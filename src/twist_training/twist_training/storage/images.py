@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from twist_sim.appearance import AppearanceSampler
 from twist_sim.rendering import SceneRenderer
 from twist_sim.task_card import load_task_card
 from twist_sim.textures import Split
 from twist_training.atomic_files import DiskError, write_atomically
+from twist_training.progress import ProgressBar
 from twist_training.storage.episodes import Episodes, Float, sample_windows
 from twist_training.worker_pool import run_in_processes
 
@@ -79,7 +79,7 @@ def render_training_images(
             return np.lib.format.open_memmap(path, "r")
         per_episode = (episodes.steps + 1) * looks
         missing = sum(len(job.states) for job in jobs)
-        with tqdm(
+        with ProgressBar(
             total=len(episodes) * per_episode,
             initial=(len(episodes) - missing) * per_episode,
             desc=description,

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from twist_training.configuration import ConfigurationError, with_arguments
+from twist_training.progress import ProgressBar
 from twist_training.session import RunError
 from twist_training.storage.result_table import ResultTable
 from twist_training.sweep.executors import executor_named
@@ -70,7 +69,7 @@ def main(arguments: list[str]) -> None:
         unmade = [run for run in makers if run.folder in needed and not is_done(run.folder)]
         cold = [run for run in warm_ups(waiting) if not is_done(run.folder)]
         total = len(unmade) + len(cold) + len(waiting)
-        with tqdm(total=total, desc="sweep", unit="run") as bar:
+        with ProgressBar(total=total, desc="sweep", unit="run") as bar:
 
             def execute_all(runs: list[Any]) -> None:
                 def report(number: int, result: dict[str, Any] | None, said: str) -> None:
