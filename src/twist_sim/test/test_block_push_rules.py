@@ -1,5 +1,6 @@
 """Block push is judged as its card says: state, reward and success."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twist_sim.task_card import load_task_card
+from twist_sim.tasks.block_push import BlockPushRules
 
 CARD = load_task_card("block_push")
 RULES = CARD.task_rules
@@ -37,12 +39,12 @@ def _reward_of_the_formula(tip, cube, goal):
     released = np.clip((np.linalg.norm(tip - np.append(cube, 0.02)) - 0.04) / 0.06, 0, 1)
     return (
         max(1 - max(d - 0.015, 0) / 0.12, -1.0)
-        + 0.3 * (near + (1 - near) * max(1 - e / 0.25, 0))
+        + 0.5 * (near + (1 - near) * max(1 - e / 0.25, 0))
         + near
         + 0.5 * near * released
         - 1.5
-        * np.clip((0.032 - np.linalg.norm(tip[:2] - cube)) / 0.01, 0, 1)
-        * np.clip((0.06 - tip[2]) / 0.01, 0, 1)
+        * np.clip((0.045 - np.linalg.norm(tip[:2] - cube)) / 0.01, 0, 1)
+        * np.clip(min(0.06 - tip[2], tip[2] - 0.03) / 0.01, 0, 1)
     )
 
 
@@ -85,7 +87,7 @@ def test_the_reward_is_the_documented_formula(tip, cube, goal):
 
 def test_the_reward_is_finite_when_the_cube_is_exactly_on_the_goal_or_far_away():
     solved = _state(tip=(0.5, 0.1, 0.06), cube=(0.5, 0.1, 0.02))
-    assert RULES.reward(solved) == pytest.approx(2.3, abs=1e-2)
+    assert RULES.reward(solved) == pytest.approx(2.5, abs=1e-2)
     assert math.isfinite(RULES.reward(_state(cube=(50.0, 0.1, 0.02))))
 
 
@@ -106,13 +108,27 @@ def test_the_reward_grows_along_reaching_pushing_and_arriving():
     assert left_early < pushing, "a cube that has not arrived is not"
 
 
-def test_being_on_the_cube_costs_more_than_it_brings():
+def test_being_on_the_cube_or_coming_down_close_to_it_costs_more_than_it_brings():
     beside = RULES.reward(_state(tip=(0.5, -0.033, 0.02)))
-    for height, inside in ((0.032, 0.0), (0.045, 0.015)):
-        on = RULES.reward(_state(tip=(0.5, inside, height)))
+    for height, aside in ((0.038, 0.0), (0.045, 0.015), (0.045, 0.034)):
+        on = RULES.reward(_state(tip=(0.5, aside, height)))
         assert on < beside - 1.0
+
+
+def test_pushing_at_any_place_of_the_cubes_side_costs_nothing():
+    without = dataclasses.replace(RULES.parameters, press_weight=1e-12)
+    free = BlockPushRules(CARD)
+    free.parameters = without
+    for aside in (0.028, 0.032, 0.036):
+        for height in (0.012, 0.02, 0.03):
+            state = _state(tip=(0.5, -aside, height))
+            assert RULES.reward(state) == pytest.approx(free.reward(state), abs=1e-9)
+
+
+def test_passing_over_the_cube_costs_nothing():
+    beside = RULES.reward(_state(tip=(0.5, -0.033, 0.02)))
     above = RULES.reward(_state(tip=(0.5, 0.0, 0.061)))
-    assert above > beside - 0.1, "passing over the cube is free"
+    assert above > beside - 0.15
 
 
 def test_success_is_the_cubes_centre_within_five_centimetres():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
+from torch import nn
 
 from twist_sim.task_card import load_task_card
 from twist_training.algorithms.actor_critic import ActorCritic, Belief, lambda_returns
+from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch, TeacherWorldModel, detach_starts
 from twist_training.configuration import PRESETS
 from twist_training.modules.distributions import gumbel_like
@@ -148,3 +151,25 @@ def test_state_scaling_round_trip() -> None:
     torch.testing.assert_close(scaling.to_si(scaling(state)), state, atol=1e-5, rtol=1e-5)
     with pytest.raises(RuntimeError):
         scaling(torch.randn(3, CONTRACT.state_size + 1))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        TeacherWorldModel(CONFIG, CONTRACT),
+        ActorCritic(CONFIG, CONTRACT.action_size),
+        Student(PRESETS["smoke"].student, CONFIG, CONTRACT),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_layers_begin_glorot_uniform_without_bias(module: nn.Module) -> None:
+    layers = [layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    assert layers
+    for layer in layers:
+        weight = layer.weight.detach()
+        outputs, inputs, *kernel = weight.shape
+        bound = (6.0 / ((inputs + outputs) * math.prod(kernel))) ** 0.5
+        assert weight.abs().max() <= bound
+        if weight.numel() > 500:
+            assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.1)
+        assert layer.bias is None or not layer.bias.any()

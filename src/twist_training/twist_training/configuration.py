@@ -54,6 +54,9 @@ class TeacherConfig:
     """Noisy scripted demonstrations that start the replay; 0 learns from nothing."""
     random_episodes: int = 80
     """Episodes of smooth random actions that start the replay."""
+    lucky_episodes: int = 0
+    """Episodes of random actions that start the replay, too; tried until so many moved the object,
+    of which alone they are kept."""
     practice: float = 0.8
     """Share of training episodes that begin at one of the task card's practice starts; it falls
     linearly to `final_practice` over the first half of training."""
@@ -61,6 +64,9 @@ class TeacherConfig:
     hindsight: float = 0.0
     """Share of the unsolved episodes that are kept once more as if the goal had been where the
     object came to rest; nothing where the task's goal is no place on the table."""
+    moving: float = 0.0
+    """Share of the training windows that come from episodes in which the object was moved; a
+    beginner's seldom do, and how to move it is what there is to learn."""
     exploration_noise: float = 0.3
     """Largest standard deviation of the smooth noise on the actions of training episodes; each
     episode draws its own."""
@@ -244,10 +250,10 @@ PRESETS: dict[str, TrainingConfig] = {
     "paper": TrainingConfig(
         preset="paper",
         device="cuda",
+        processes=1,
         threads=8,
         teacher=TeacherConfig(
             rssm=RssmConfig(deterministic=600, hidden=600, groups=32, classes=32),
-        processes=1,
             encoder_width=512,
             embedding=512,
             head_width=400,

@@ -38,8 +38,9 @@ class BlockPushParameters:
         rest: distance beyond `touch` at which it counts in full.
         press_weight: cost of being on or just over the cube.
         press_radius: horizontal distance between tip and cube centre from which it costs nothing.
+        press_floor: height of the tip up to which it costs nothing: where the tool pushes.
         press_height: height of the tip from which it costs nothing.
-        press_edge: distance inside of either over which the cost rises to all of it.
+        press_edge: distance inside of these over which the cost rises to all of it.
     """
 
     success_distance: float
@@ -57,6 +58,7 @@ class BlockPushParameters:
     rest: float
     press_weight: float
     press_radius: float
+    press_floor: float
     press_height: float
     press_edge: float
 
@@ -125,13 +127,15 @@ class BlockPushRules:
         + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near
         + rest_weight near clip((t - touch)/rest, 0, 1)
         - press_weight clip((press_radius - w)/press_edge, 0, 1)
-                       clip((press_height - z)/press_edge, 0, 1),
+                       clip(min(press_height - z, z - press_floor)/press_edge, 0, 1),
         where w is the horizontal part of t and z the tip's height.
 
         The rest term makes a solved episode stay solved: without it the tool goes on nudging the
         cube for the last millimetres, and a policy that sees less well pushes it out again. The
-        last term keeps the tool off the cube's top: dragging the cube from above is an easy way to
-        solve the task, and presses on it with the whole strength of the arm.
+        last term keeps the tool off the cube's top, and from coming down close beside it, where a
+        policy that sees less well comes down on it: dragging the cube from above is an easy way to
+        solve the task, and presses on it with the whole strength of the arm. It ends above the
+        height at which the tool pushes, or a beginner would learn not to touch the cube at all.
         """
         p = self.parameters
         ex, ey, ez, cx, cy, cz, gx, gy = state[:8].tolist()
@@ -147,12 +151,12 @@ class BlockPushRules:
         apart = math.hypot(aside, ez - cz)
         released = min(max((apart - p.touch) / p.rest, 0.0), 1.0)
         inside = min(max((p.press_radius - aside) / p.press_edge, 0.0), 1.0)
-        low = min(max((p.press_height - ez) / p.press_edge, 0.0), 1.0)
+        above = min(max(min(p.press_height - ez, ez - p.press_floor) / p.press_edge, 0.0), 1.0)
         return (
             progress
             + p.reach_weight * reach
             + near * (1.0 + p.rest_weight * released)
-            - p.press_weight * inside * low
+            - p.press_weight * inside * above
         )
 
     def success(self, state: NDArray[np.floating]) -> bool:

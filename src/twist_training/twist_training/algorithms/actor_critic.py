@@ -19,7 +19,7 @@ from twist_training.modules.distributions import (
     gumbel_like,
     project_to_unit_ball,
 )
-from twist_training.modules.networks import Actor, mlp
+from twist_training.modules.networks import Actor, initialise, mlp
 from twist_training.modules.rssm import Rssm
 
 
@@ -52,6 +52,7 @@ class ActorCritic(nn.Module):
         features = config.rssm.features
         self.actor = Actor(features, action_size, config.head_width, config.head_layers)
         self.critic = mlp(features, config.head_width, config.head_layers, 1)
+        initialise(self)
         self.slow_critic = copy.deepcopy(self.critic).requires_grad_(False)
 
     def update_slow_critic(self) -> None:

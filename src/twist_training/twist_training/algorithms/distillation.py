@@ -17,7 +17,7 @@ from twist_training.modules.distributions import (
     gumbel_like,
     project_to_unit_ball,
 )
-from twist_training.modules.networks import Actor, ImageEncoder, StateScaling
+from twist_training.modules.networks import Actor, ImageEncoder, StateScaling, initialise
 from twist_training.modules.rssm import LatentSequence, Rssm
 
 
@@ -47,6 +47,7 @@ class Student(nn.Module):
             equalise=config.equalise,
         )
         self.rssm = Rssm(teacher.rssm, contract.action_size, teacher.embedding)
+        initialise(self)
 
     def scale_position(self, ee_position: Tensor) -> Tensor:
         """Measured tool-tip position (N, 3), metres, as the encoder takes it."""

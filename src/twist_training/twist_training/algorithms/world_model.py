@@ -11,7 +11,7 @@ from twist_policy.contract import PolicyContract
 from twist_training.configuration import TeacherConfig
 from twist_training.modules.batch_share import draw_rows
 from twist_training.modules.distributions import balanced_kl
-from twist_training.modules.networks import StateScaling, mlp
+from twist_training.modules.networks import StateScaling, initialise, mlp
 from twist_training.modules.rssm import LatentSequence, Rssm
 
 
@@ -51,6 +51,7 @@ class TeacherWorldModel(nn.Module):
             features, config.encoder_width, config.encoder_layers, contract.state_size
         )
         self.reward = mlp(features, config.head_width, config.head_layers, 1)
+        initialise(self)
 
     def embed(self, state: Tensor) -> Tensor:
         """Embedding (..., E) of privileged state in SI units (..., S)."""

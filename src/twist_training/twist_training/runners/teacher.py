@@ -20,11 +20,13 @@ from twist_training.hindsight import in_hindsight
 from twist_training.modules.rssm import LatentSequence, Rssm
 from twist_training.progress import ProgressBar
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
-from twist_training.session import MetricLog, Session, random_state, restore_random_state
-from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay
+from twist_training.session import MetricLog, RunError, Session, random_state, restore_random_state
+from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, object_moved
 from twist_training.teacher_policy import RandomPolicy, ScriptedPolicy, Teacher, TeacherPolicy
 
 CHECKPOINT = "teacher.pt"
+_MOST_TRIES = 200
+"""Episodes of random actions tried for each one that is kept for having moved the object."""
 REPLAY = "teacher_replay.npz"
 REPLAY_BEFORE = "teacher_replay.previous.npz"
 
@@ -143,7 +145,7 @@ def train_teacher(session: Session) -> Teacher:
     config = session.config.teacher
     generator = session.seed("teacher")
     teacher = Teacher(session).to(session.device)
-    first = config.scripted_episodes + config.random_episodes
+    first = config.scripted_episodes + config.random_episodes + config.lucky_episodes
     rounds = max(
         1,
         -(-(config.environment_steps // config.episode_steps - first) // config.environments),
@@ -151,7 +153,7 @@ def train_teacher(session: Session) -> Teacher:
     trainer = TeacherTrainer(
         teacher, session, config.pretrain_steps + rounds * config.episode_steps
     )
-    replay = Replay()
+    replay = Replay(session.contract, config.moving)
     progress = _Progress()
     saved, kept = _load(session)
     if saved is not None:
@@ -169,7 +171,7 @@ def train_teacher(session: Session) -> Teacher:
     environments = make_environments(session.card, config.environments, config.episode_steps)
     with MetricLog(session.folder, "teacher", silent=not session.processes.first) as log:
         if progress.episodes == 0:
-            _seed_replay(session, replay, environments, generator)
+            seed_replay(session, replay, environments, generator)
             progress.episodes = len(replay)
             for step in ProgressBar(
                 range(config.pretrain_steps), "teacher: pretraining", unit="step"
@@ -281,28 +283,59 @@ def _load(session: Session) -> tuple[dict[str, Any] | None, Episodes | None]:
     return None, None
 
 
-def _seed_replay(
+def seed_replay(
     session: Session, replay: Replay, environments: list[Any], generator: np.random.Generator
 ) -> None:
+    """Adds the episodes that training starts from: random ones, scripted ones, lucky ones.
+
+    Raises:
+        RunError: random actions hardly ever move the object.
+    """
     config = session.config.teacher
-    kinds: list[tuple[int, BatchPolicy]] = [
-        (config.random_episodes, RandomPolicy(session, generator))
-    ]
+    random = RandomPolicy(session, generator)
+    tried = 0
+
+    def run(policy: BatchPolicy, count: int) -> Episodes:
+        nonlocal tried
+        trials = tried + np.arange(min(count, len(environments)))
+        tried += len(trials)
+        return run_episodes(
+            environments,
+            policy,
+            seed=session.layout_seed("teacher"),
+            trials=trials,
+            steps=config.episode_steps,
+            practice=practice_starts(session, 0.0, len(trials), generator),
+        )
+
+    kinds: list[tuple[int, BatchPolicy]] = [(config.random_episodes, random)]
     if config.scripted_episodes:
         kinds.append((config.scripted_episodes, ScriptedPolicy(session, 0.8, generator)))
     for count, policy in kinds:
-        while count > 0:
-            trials = len(replay) + np.arange(min(count, len(environments)))
-            episodes = run_episodes(
-                environments,
-                policy,
-                seed=session.layout_seed("teacher"),
-                trials=trials,
-                steps=config.episode_steps,
-                practice=practice_starts(session, 0.0, len(trials), generator),
-            )
-            _add(session, replay, episodes, generator)
-            count -= len(trials)
+        end = tried + count
+        while tried < end:
+            _add(session, replay, run(policy, end - tried), generator)
+    kept = 0
+    last = tried + _MOST_TRIES * config.lucky_episodes
+    with ProgressBar(
+        total=config.lucky_episodes,
+        desc="teacher: random actions that move the object",
+        unit="episode",
+        disable=not config.lucky_episodes,
+    ) as bar:
+        while kept < config.lucky_episodes:
+            if tried >= last:
+                raise RunError(
+                    f"{last} episodes of random actions moved the object in too few of them for "
+                    f"teacher.lucky_episodes={config.lucky_episodes}; give the task card practice "
+                    "starts nearer to the object, or ask for fewer"
+                )
+            episodes = run(random, len(environments))
+            moved = np.flatnonzero(object_moved(episodes, session.contract)).tolist()
+            if moved := moved[: config.lucky_episodes - kept]:
+                _add(session, replay, episodes.chosen(moved), generator)
+                kept += len(moved)
+                bar.update(len(moved))
 
 
 def _add(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from twist_policy.contract import PolicyContract
 from twist_sim.tasks import TaskRules
 from twist_training.atomic_files import write_atomically
 
@@ -95,18 +96,48 @@ class Episodes:
         )
 
 
-class Replay:
-    """A growing set of equally long episodes with uniform sampling of windows."""
+def judged_again(episodes: Episodes, rules: TaskRules) -> Episodes:
+    """The episodes with the rewards that `rules` give now."""
+    reward = np.zeros_like(episodes.reward)
+    for row, states in zip(reward, episodes.state, strict=True):
+        row[1:] = [rules.reward(state) for state in states[1:]]
+    return dataclasses.replace(episodes, reward=reward)
 
-    def __init__(self) -> None:
+
+MOVED = 0.03
+"""How far the object has to be moved for an episode to count as one that moves it, metres."""
+
+
+def object_moved(episodes: Episodes, contract: PolicyContract) -> NDArray[np.bool_]:
+    """Which of the episodes move the object, (N,)."""
+    position = episodes.state[:, :, contract.state_slice("object_position")]
+    farthest = np.linalg.norm(position - position[:, :1], axis=-1).max(axis=1)
+    return np.asarray(farthest > MOVED)
+
+
+class Replay:
+    """A growing set of equally long episodes, of which windows are drawn.
+
+    Args:
+        contract: says where the object's position lies in the privileged state.
+        moving: share of the windows that come from episodes in which the object was moved; the
+            rest come from all episodes alike. 0, or no such episode: all alike.
+    """
+
+    def __init__(self, contract: PolicyContract | None = None, moving: float = 0.0) -> None:
         self._parts: list[Episodes] = []
         self._joined: Episodes | None = None
+        self._contract, self._share = contract, moving if contract else 0.0
+        self._moving: list[NDArray[np.int64]] = []
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)
 
     def add(self, episodes: Episodes) -> None:
         """Appends episodes."""
+        if self._contract is not None:
+            moved = object_moved(episodes, self._contract)
+            self._moving.append(len(self) + np.flatnonzero(moved))
         self._parts.append(episodes)
         self._joined = None
 
@@ -129,6 +160,9 @@ class Replay:
         """
         episodes = self.episodes
         rows, columns = sample_windows(len(episodes), episodes.steps + 1, batch, length, generator)
+        if self._share > 0.0 and len(moving := np.concatenate(self._moving)):
+            chosen = generator.random((batch, 1)) < self._share
+            rows = np.where(chosen, generator.choice(moving, (batch, 1)), rows)
         requested = generator.random(batch) < 0.5
         action = np.where(
             requested[:, None, None],
