@@ -37,14 +37,17 @@ def _reward_of_the_formula(tip, cube, goal):
     e = np.linalg.norm(tip - p)
     near = 1 / (1 + np.exp(-(0.035 - d) / 0.007))
     released = np.clip((np.linalg.norm(tip - np.append(cube, 0.02)) - 0.04) / 0.06, 0, 1)
+    w, z = np.linalg.norm(tip[:2] - cube), tip[2]
+
+    def cost(x):
+        return np.clip(x / 0.01, 0, 1)
+
     return (
         max(1 - max(d - 0.015, 0) / 0.12, -1.0)
         + 0.5 * (near + (1 - near) * max(1 - e / 0.25, 0))
         + near
         + 0.5 * near * released
-        - 1.5
-        * np.clip((0.045 - np.linalg.norm(tip[:2] - cube)) / 0.01, 0, 1)
-        * np.clip(min(0.06 - tip[2], tip[2] - 0.03) / 0.01, 0, 1)
+        - 1.5 * cost(0.06 - z) * max(cost(0.028 - w), cost(0.045 - w) * cost(z - 0.03))
     )
 
 
@@ -110,7 +113,7 @@ def test_the_reward_grows_along_reaching_pushing_and_arriving():
 
 def test_being_on_the_cube_or_coming_down_close_to_it_costs_more_than_it_brings():
     beside = RULES.reward(_state(tip=(0.5, -0.033, 0.02)))
-    for height, aside in ((0.038, 0.0), (0.045, 0.015), (0.045, 0.034)):
+    for height, aside in ((0.025, 0.0), (0.038, 0.0), (0.045, 0.015), (0.045, 0.034)):
         on = RULES.reward(_state(tip=(0.5, aside, height)))
         assert on < beside - 1.0
 

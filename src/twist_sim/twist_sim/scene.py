@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from twist_sim.hand import FINGER_JOINTS, PADS, FingerDrive, FingerMemory
 from twist_sim.kinematics import DifferentialIk
 from twist_sim.layout import Layout, ObjectDynamics
-from twist_sim.panda import ARM_JOINTS
+from twist_sim.panda import ARM_JOINTS, FLANGE
 from twist_sim.scene_model import build_spec
 from twist_sim.task_card import TaskCard
 
@@ -113,6 +113,22 @@ class PandaScene:
     def tool_position(self) -> Array:
         """Tool tip, metres, base frame, shape (3,)."""
         return self.data.site_xpos[self._tip].copy()
+
+    @property
+    def contact_force(self) -> Array:
+        """What the arm and its tool touch presses on them with, newtons, base frame, (3,)."""
+        model, data = self.model, self.data
+        total, wrench = np.zeros(3), np.zeros(6)
+        arm = model.body_rootid[model.body(FLANGE).id]
+        for index in range(data.ncon):
+            contact = data.contact[index]
+            first, second = model.body_rootid[model.geom_bodyid[contact.geom]] == arm
+            if first == second:
+                continue  # the arm with itself, or things among themselves
+            mujoco.mj_contactForce(model, data, index, wrench)
+            force = contact.frame.reshape(3, 3).T @ wrench[:3]  # on the second geom
+            total += force if second else -force
+        return total
 
     @property
     def joint_positions(self) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 from twist_policy.statistics import ratio_of_rates
 from twist_sim.task_card import load_task_card
 from twist_training.configuration import TrainingConfig
+from twist_training.runners.evaluate import CONTACT_FORCE_LIMIT
 
 
 def model_card(config: TrainingConfig, training: dict[str, Any], measured: dict[str, Any]) -> str:
@@ -92,4 +93,11 @@ def _measurements(measured: dict[str, Any]) -> str:
         f"surprise: {student['surprise']:.1f} nats on average, "
         f"{student['surprise_p99']:.0f} at the 99th percentile."
     )
+    if "pressed" in student:  # checkpoints that were evaluated before do not say
+        rows.append(
+            "\nLargest contact force of the student's episodes, on an arm as stiff as the twin: "
+            f"median {student['force_median']:.0f} N, {student['force_largest']:.0f} N at most, "
+            f"above {CONTACT_FORCE_LIMIT:.0f} N in {student['pressed']:.0f} of "
+            f"{student['episodes']}."
+        )
     return "\n".join(rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,19 +98,8 @@ class TwinWorld:
 
     @property
     def contact_force(self) -> FloatArray:
-        """What the arm and its tool touch presses on them with, newtons, base frame, (3,)."""
-        model, data = self._scene.model, self._scene.data
-        total, wrench = np.zeros(3), np.zeros(6)
-        arm = model.body_rootid[self._flange]
-        for index in range(data.ncon):
-            contact = data.contact[index]
-            first, second = model.body_rootid[model.geom_bodyid[contact.geom]] == arm
-            if first == second:
-                continue  # the arm with itself, or things among themselves
-            mujoco.mj_contactForce(model, data, index, wrench)
-            force = contact.frame.reshape(3, 3).T @ wrench[:3]  # on the second geom
-            total += force if second else -force
-        return total
+        """See `PandaScene.contact_force`."""
+        return self._scene.contact_force
 
     @property
     def render_state(self) -> FloatArray:

@@ -36,10 +36,11 @@ class BlockPushParameters:
         rest_weight: weight of letting go of a cube that is near the goal.
         touch: distance between tip and cube centre at which letting go counts for nothing.
         rest: distance beyond `touch` at which it counts in full.
-        press_weight: cost of being on or just over the cube.
-        press_radius: horizontal distance between tip and cube centre from which it costs nothing.
-        press_floor: height of the tip up to which it costs nothing: where the tool pushes.
+        press_weight: cost of being on the cube, or just over or beside its top.
         press_height: height of the tip from which it costs nothing.
+        press_radius: horizontal distance between tip and cube centre from which it costs nothing.
+        press_floor: height up to which only being inside of `press_inside` costs something.
+        press_inside: horizontal distance that is nearer than the tool can be beside the cube.
         press_edge: distance inside of these over which the cost rises to all of it.
     """
 
@@ -57,9 +58,10 @@ class BlockPushParameters:
     touch: float
     rest: float
     press_weight: float
+    press_height: float
     press_radius: float
     press_floor: float
-    press_height: float
+    press_inside: float
     press_edge: float
 
     def __post_init__(self) -> None:
@@ -126,16 +128,16 @@ class BlockPushRules:
         reward is max(1 - max(d - dead_band, 0)/progress, -floor)
         + reach_weight (near + (1 - near) max(1 - e/reach, 0)) + near
         + rest_weight near clip((t - touch)/rest, 0, 1)
-        - press_weight clip((press_radius - w)/press_edge, 0, 1)
-                       clip(min(press_height - z, z - press_floor)/press_edge, 0, 1),
-        where w is the horizontal part of t and z the tip's height.
+        - press_weight c(press_height - z)
+          max(c(press_inside - w), c(press_radius - w) c(z - press_floor)),
+        with c(x) = clip(x/press_edge, 0, 1), where w is the horizontal part of t and z the tip's height.
 
         The rest term makes a solved episode stay solved: without it the tool goes on nudging the
         cube for the last millimetres, and a policy that sees less well pushes it out again. The
-        last term keeps the tool off the cube's top, and from coming down close beside it, where a
-        policy that sees less well comes down on it: dragging the cube from above is an easy way to
-        solve the task, and presses on it with the whole strength of the arm. It ends above the
-        height at which the tool pushes, or a beginner would learn not to touch the cube at all.
+        last term keeps the tool off the cube's top, by which it can be dragged without going round
+        it, but pressed with the whole strength of the arm; and from coming down close beside the
+        cube, where a policy that sees less well comes down on it. Touching the cube's sides costs
+        nothing, or a beginner would learn to leave it alone.
         """
         p = self.parameters
         ex, ey, ez, cx, cy, cz, gx, gy = state[:8].tolist()
@@ -150,13 +152,20 @@ class BlockPushRules:
         aside = math.hypot(ex - cx, ey - cy)
         apart = math.hypot(aside, ez - cz)
         released = min(max((apart - p.touch) / p.rest, 0.0), 1.0)
-        inside = min(max((p.press_radius - aside) / p.press_edge, 0.0), 1.0)
-        above = min(max(min(p.press_height - ez, ez - p.press_floor) / p.press_edge, 0.0), 1.0)
+        low, inside, close, over = (
+            min(max(x / p.press_edge, 0.0), 1.0)
+            for x in (
+                p.press_height - ez,
+                p.press_inside - aside,
+                p.press_radius - aside,
+                ez - p.press_floor,
+            )
+        )
         return (
             progress
             + p.reach_weight * reach
             + near * (1.0 + p.rest_weight * released)
-            - p.press_weight * inside * above
+            - p.press_weight * low * max(inside, close * over)
         )
 
     def success(self, state: NDArray[np.floating]) -> bool:

@@ -83,6 +83,7 @@ class Trace:
         state: true privileged state as of the frame, SI units, T x (S,).
         belief: decoded from the latent, SI units, T x (S,).
         surprise: nats.
+        contact_force: after the step, newtons.
         frames: what the camera delivered, kept only where `keep` says so, by step.
         keep: the steps whose frames are kept.
     """
@@ -91,6 +92,7 @@ class Trace:
     state: list[NDArray[np.float64]] = field(default_factory=list)
     belief: list[NDArray[np.float64]] = field(default_factory=list)
     surprise: list[float] = field(default_factory=list)
+    contact_force: list[float] = field(default_factory=list)
     frames: dict[int, Image] = field(default_factory=dict)
 
 
@@ -182,6 +184,8 @@ class TrialWorld:
                         trace.frames[step] = picture.copy()
             _, _, _, _, info = environment.step(action)
             self._delay.stepped()
+            if trace is not None:
+                trace.contact_force.append(info["contact_force"])
             if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
                 break
             if decided:

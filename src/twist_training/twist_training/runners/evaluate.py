@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from twist_policy.statistics import wilson_interval
 from twist_training.robustness.disturbance import Disturbance
 from twist_training.robustness.trial import Trace, TrialWorld
 from twist_training.worker_pool import run_in_processes
+
+CONTACT_FORCE_LIMIT = 25.0
+"""What a Franka arm's profile allows (twist_bringup/config/robots), newtons."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,9 @@ class EvaluationResult:
         object_error: mean distance between believed and true object, metres; NaN for the teacher.
         surprise: mean KL[posterior || prior] in nats; NaN for the teacher.
         surprise_p99: its 99th percentile over all steps, to set a robot's limits by.
+        force_median: of the episodes' largest contact forces, newtons; NaN for the teacher.
+        force_largest: of all of them.
+        pressed: in how many it was above `CONTACT_FORCE_LIMIT`.
     """
 
     episodes: int
@@ -37,16 +44,26 @@ class EvaluationResult:
     object_error: float
     surprise: float
     surprise_p99: float
+    force_median: float = math.nan
+    force_largest: float = math.nan
+    pressed: float = math.nan
 
     def to_dict(self) -> dict[str, float]:
         """Plain data for the manifest."""
         return asdict(self)
 
     def __str__(self) -> str:
+        forces = ""
+        if not math.isnan(self.pressed):
+            forces = (
+                f", contact force {self.force_median:.0f} N (median of the episodes), "
+                f"{self.force_largest:.0f} N at most, above {CONTACT_FORCE_LIMIT:.0f} N in "
+                f"{self.pressed:.0f}"
+            )
         return (
             f"{self.successes}/{self.episodes} "
             f"(95 % interval {100 * self.low:.0f} to {100 * self.high:.0f} %), "
-            f"final distance {100 * self.mean_distance:.1f} cm"
+            f"final distance {100 * self.mean_distance:.1f} cm{forces}"
         )
 
 
@@ -82,16 +99,20 @@ def evaluate_checkpoint(
         object_error=float(rows[:, 2].mean()),
         surprise=float(surprise.mean()),
         surprise_p99=float(np.quantile(surprise, 0.99)),
+        force_median=float(np.median(rows[:, 3])),
+        force_largest=float(rows[:, 3].max()),
+        pressed=float((rows[:, 3] > CONTACT_FORCE_LIMIT).sum()),
     )
 
 
 def _evaluate(job: _Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Rows of (success, final distance, mean error of the believed object), and all surprises."""
+    """Rows of (success, final distance, mean error of the belief, largest force); all surprises."""
     world = TrialWorld(job.checkpoint, Disturbance(), seed=job.seed, pixels="frame")
     rows, surprises = [], []
     for trial in job.trials:
         trace = Trace()
         result = world.run(trial, trace)
-        rows.append([result.success, result.distance, result.object_error])
+        force = max(trace.contact_force)
+        rows.append([result.success, result.distance, result.object_error, force])
         surprises += trace.surprise
     return np.array(rows, float), np.array(surprises)
