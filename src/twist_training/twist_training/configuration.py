@@ -141,9 +141,9 @@ class DistillationConfig:
     """Standard deviation of the noise added to the teacher's actions in imagination."""
     imagination_scale: float = 1.0
     """Weight of Eq. 4; 0 switches it off."""
-    steps: int = 4000
+    steps: int = 3000
     lr: float = 1e-3
-    warmup_steps: int = 14_000
+    warmup_steps: int = 12_000
     """Steps of the encoder warm-up (not in the paper); 0 switches it off."""
     warmup_batch: int = 128
     warmup_lr: float = 2e-3

@@ -130,7 +130,7 @@ class BlockPushRules:
         + rest_weight near clip((t - touch)/rest, 0, 1)
         - press_weight c(press_height - z)
           max(c(press_inside - w), c(press_radius - w) c(z - press_floor)),
-        with c(x) = clip(x/press_edge, 0, 1), where w is the horizontal part of t and z the tip's height.
+        where c(x) = clip(x/press_edge, 0, 1), w is the horizontal part of t and z the tip's height.
 
         The rest term makes a solved episode stay solved: without it the tool goes on nudging the
         cube for the last millimetres, and a policy that sees less well pushes it out again. The
