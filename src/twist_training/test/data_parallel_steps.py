@@ -49,6 +49,7 @@ def main() -> None:
     data = _images(session, generator)
     logged += [distiller.warm_up(data, generator) for _ in range(STEPS)]
     logged += [distiller.distil(data, generator) for _ in range(STEPS)]
+    logged = [session.processes.average(terms) for terms in logged]
     weights = torch.cat([p.detach().flatten() for m in (teacher, student) for p in m.parameters()])
     if session.processes.first:
         terms = [{name: float(value) for name, value in step.items()} for step in logged]

@@ -80,7 +80,7 @@ class Processes:
 
     def average(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
         """Means of scalars over all processes."""
-        if self.count == 1:
+        if self.count == 1 or not metrics:
             return metrics
         values = torch.stack([value.float() for value in metrics.values()])
         dist.all_reduce(values)

@@ -189,7 +189,7 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
     }
     _same(command, progress["command"], session.folder)
     rounds_before = len(student_rounds(source))
-    with MetricLog(session.folder, "refine") as log:
+    with MetricLog(session, "refine") as log:
         for turn in range(progress["turns"], 2 * settings.rounds + 1):
             refined = _Refined(session, progress["teacher"], progress["student"])
             if turn % 2 == 0:
@@ -374,7 +374,7 @@ class RefinementTrainer(BehaviourTrainer):
             world_model.reward.requires_grad_(True)
             predicted = world_model.reward(latents.features).float().squeeze(-1)
             reward_loss = 0.5 * (predicted - batch.reward).square().mean()
-        self._apply("reward", reward_loss)
+        self._apply({"reward": reward_loss})
         world_model.reward.requires_grad_(False)
         belief = None
         if embedding is not None:

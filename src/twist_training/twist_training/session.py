@@ -240,39 +240,47 @@ def restore_random_state(state: dict[str, Any], generator: np.random.Generator) 
 
 
 class MetricLog:
-    """Scalars to TensorBoard and to a JSONL file.
+    """Scalars to TensorBoard and to a JSONL file; the first process writes them.
 
     Args:
-        folder: the run folder.
+        session: the run.
         stage: name of the stage; becomes the file name and a prefix.
-        silent: collect, but write nothing.
     """
 
-    def __init__(self, folder: Path, stage: str, silent: bool = False) -> None:
+    def __init__(self, session: Session, stage: str) -> None:
         self._pending: dict[str, list[torch.Tensor]] = {}
-        self._silent = silent
-        if silent:
+        self._processes = session.processes
+        self._silent = not session.processes.first
+        if self._silent:
             return
-        self._file = open(folder / f"{stage}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._writer = SummaryWriter(str(folder / "tensorboard" / stage))
+        self._file = open(session.folder / f"{stage}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
+        self._writer = SummaryWriter(str(session.folder / "tensorboard" / stage))
 
     def add(self, metrics: dict[str, torch.Tensor]) -> None:
-        """Collects scalars; `flush` logs their means."""
+        """Collects scalars of this process's share; `flush` logs their means."""
         for name, value in metrics.items():
             self._pending.setdefault(name, []).append(value)
 
     def flush(self, step: int, **more: float) -> dict[str, float]:
-        """Logs the means since the last flush, and `more`, at `step`; returns what it logged."""
-        values = {name: float(torch.stack(v).mean()) for name, v in self._pending.items()}
+        """Logs the means since the last flush, and `more`, at `step`; returns what it logged.
+
+        The means are over all processes, so that all have to call it.
+        """
+        means = {name: torch.stack(values).mean() for name, values in self._pending.items()}
         self._pending.clear()
+        values = {name: float(mean) for name, mean in self._processes.average(means).items()}
         values.update(more)
+        self.write(step, **values)
+        return values
+
+    def write(self, step: int, **values: float) -> None:
+        """Logs `values` alone, and leaves what was collected for the next `flush`."""
         if self._silent:
-            return values
+            return
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
         self._file.flush()
-        return values
 
     def __enter__(self) -> MetricLog:
         return self

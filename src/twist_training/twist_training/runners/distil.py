@@ -70,7 +70,10 @@ class DistillationTrainer:
         self.steps = 0
 
     def warm_up(self, data: ImageEpisodes, generator: np.random.Generator) -> dict[str, Tensor]:
-        """One step of the encoder warm-up on independent frames."""
+        """One step of the encoder warm-up on independent frames.
+
+        Returns the terms for the log, of this process's rows of the batch.
+        """
         config = self._config
         # One-cycle shape: the encoder starts the distillation proper at that stage's rate.
         self._set_rates(
@@ -86,10 +89,10 @@ class DistillationTrainer:
             )
         self._apply(loss)
         self.warmup_steps += 1
-        return self._session.processes.average(metrics)
+        return metrics
 
     def distil(self, data: ImageEpisodes, generator: np.random.Generator) -> dict[str, Tensor]:
-        """One step of Algorithm 1's second half."""
+        """One step of Algorithm 1's second half; returns the terms for the log, as `warm_up`."""
         config = self._config
         rate = _decayed(config.lr, 0.05 * config.lr, self.steps, config.steps)
         self._set_rates(rate, rate)
@@ -111,7 +114,7 @@ class DistillationTrainer:
             )
         self._apply(loss)
         self.steps += 1
-        return self._session.processes.average(metrics)
+        return metrics
 
     def _rows(self, arrays: tuple[np.ndarray, ...]) -> list[Tensor]:
         """This process's rows of each array, as tensors."""
@@ -220,7 +223,7 @@ def warm_up_encoder(session: Session, teacher: Teacher, data: ImageEpisodes) -> 
     if it had done the warm-up itself (see `shared_data.take_encoder_from`).
     """
     training = _Training(session, teacher)
-    with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
+    with MetricLog(session, "student") as log:
         training.warm_up(data, log)
     training.save_encoder()
 
@@ -246,7 +249,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
         if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
             data.add(*part)
     success = "-"
-    with MetricLog(session.folder, "student", silent=not session.processes.first) as log:
+    with MetricLog(session, "student") as log:
         training.warm_up(data, log)
         with ProgressBar(
             total=config.steps, initial=trainer.steps, desc="student: distillation", unit="step"
@@ -299,7 +302,7 @@ def _evaluate(
     )
     success = float(episodes.success.mean())
     low, high = wilson_interval(int(episodes.success.sum()), len(episodes)).bounds
-    log.flush(
+    log.write(
         step, **{"evaluation/success": success, "evaluation/low": low, "evaluation/high": high}
     )
     return success

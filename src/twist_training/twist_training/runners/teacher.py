@@ -74,8 +74,7 @@ class BehaviourTrainer:
             actor_loss, critic_loss, metrics = behaviour.losses(
                 self._teacher.world_model, h, z, believed
             )
-        self._apply("actor", actor_loss)
-        self._apply("critic", critic_loss)
+        self._apply({"actor": actor_loss, "critic": critic_loss})
         if self.steps % config.slow_critic_every == 0:
             behaviour.update_slow_critic()
         return metrics
@@ -84,13 +83,20 @@ class BehaviourTrainer:
         for name, optimizer in self.optimizers.items():
             optimizer.param_groups[0]["lr"] = self._rates[name] * factor
 
-    def _apply(self, name: str, loss: Tensor) -> None:
-        module, optimizer = self._modules[name], self.optimizers[name]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._session.processes.average_gradients(module.parameters())
-        nn.utils.clip_grad_norm_(module.parameters(), self._config.clip, error_if_nonfinite=True)
-        optimizer.step()
+    def _apply(self, losses: dict[str, Tensor]) -> None:
+        """One step of the modules with these names, each by its own loss."""
+        modules = [self._modules[name] for name in losses]
+        for name, loss in losses.items():
+            self.optimizers[name].zero_grad(set_to_none=True)
+            loss.backward()
+        self._session.processes.average_gradients(
+            parameter for module in modules for parameter in module.parameters()
+        )
+        for name, module in zip(losses, modules, strict=True):
+            nn.utils.clip_grad_norm_(
+                module.parameters(), self._config.clip, error_if_nonfinite=True
+            )
+            self.optimizers[name].step()
 
 
 class TeacherTrainer(BehaviourTrainer):
@@ -115,10 +121,11 @@ class TeacherTrainer(BehaviourTrainer):
     def step(self, batch: Batch, *, behaviour: bool = True) -> dict[str, Tensor]:
         """One gradient step on `batch`; the world model alone when `behaviour` is False.
 
-        Under torchrun, `batch` is this process's rows of the whole batch.
+        With several processes, `batch` is this one's rows of the whole batch, and the terms for the
+        log are those of its rows.
         """
         with self._session.processes.share():
-            return self._session.processes.average(self._step(batch, behaviour))
+            return self._step(batch, behaviour)
 
     def _step(self, batch: Batch, behaviour: bool) -> dict[str, Tensor]:
         world_model = self._teacher.world_model
@@ -128,7 +135,7 @@ class TeacherTrainer(BehaviourTrainer):
         world_model.requires_grad_(True)
         with self._session.autocast():
             loss, latents, metrics = world_model.loss(batch)
-        self._apply("model", loss)
+        self._apply({"model": loss})
         if behaviour:
             world_model.requires_grad_(False)
             metrics |= self._learn_behaviour(latents)
@@ -169,7 +176,7 @@ def train_teacher(session: Session) -> Teacher:
         replay.add(kept)
         restore_random_state(saved["random"], generator)
     environments = make_environments(session.card, config.environments, config.episode_steps)
-    with MetricLog(session.folder, "teacher", silent=not session.processes.first) as log:
+    with MetricLog(session, "teacher") as log:
         if progress.episodes == 0:
             seed_replay(session, replay, environments, generator)
             progress.episodes = len(replay)
@@ -440,7 +447,7 @@ def _evaluate(
         progress.weights = copy.deepcopy(teacher.state_dict())
     progress.streak = progress.streak + 1 if progress.last >= config.target_success else 0
     low, high = wilson_interval(int(success.sum()), len(success)).bounds
-    log.flush(
+    log.write(
         steps,
         **{
             "evaluation/success": progress.last,
