@@ -42,29 +42,29 @@ class TeacherConfig:
     kl_balance: float = 0.8
     free_nats: float = 1.0
 
-    environments: int = 8
+    environments: int = 16
     """Environments stepped side by side; one gradient step per step of all of them."""
     episode_steps: int = 75
     """Length of a training episode, steps."""
-    environment_steps: int = 60_000
-    """Environment steps in all, demonstrations and random episodes included."""
-    pretrain_steps: int = 1200
+    environment_steps: int = 200_000
+    """Environment steps in all, with the episodes that start the replay."""
+    pretrain_steps: int = 2400
     """Gradient steps before the first action; the last third trains the behaviour, too."""
-    scripted_episodes: int = 160
-    """Noisy scripted demonstrations that start the replay; 0 learns from nothing."""
-    random_episodes: int = 80
+    scripted_episodes: int = 0
+    """Noisy scripted demonstrations that start the replay, too; 0 learns from nothing."""
+    random_episodes: int = 160
     """Episodes of smooth random actions that start the replay."""
-    lucky_episodes: int = 0
+    lucky_episodes: int = 500
     """Episodes of random actions that start the replay, too; tried until so many moved the object,
     of which alone they are kept."""
     practice: float = 0.8
     """Share of training episodes that begin at one of the task card's practice starts; it falls
     linearly to `final_practice` over the first half of training."""
     final_practice: float = 0.2
-    hindsight: float = 0.0
+    hindsight: float = 1.0
     """Share of the unsolved episodes that are kept once more as if the goal had been where the
     object came to rest; nothing where the task's goal is no place on the table."""
-    moving: float = 0.0
+    moving: float = 0.6
     """Share of the training windows that come from episodes in which the object was moved; a
     beginner's seldom do, and how to move it is what there is to learn."""
     exploration_noise: float = 0.3
@@ -222,8 +222,10 @@ PRESETS: dict[str, TrainingConfig] = {
             episode_steps=50,
             environment_steps=3_200,
             pretrain_steps=20,
-            scripted_episodes=16,
+            environments=8,
+            scripted_episodes=8,
             random_episodes=8,
+            lucky_episodes=8,
             batch=8,
             length=25,
             imagination_starts=32,
@@ -259,9 +261,6 @@ PRESETS: dict[str, TrainingConfig] = {
             head_width=400,
             head_layers=4,
             environment_steps=500_000,
-            scripted_episodes=0,
-            random_episodes=160,
-            hindsight=1.0,
             imagination_starts=800,
             model_lr=3e-4,
             actor_lr=8e-5,
