@@ -209,7 +209,7 @@ class _Training:
             while trainer.warmup_steps < total:
                 log.add(trainer.warm_up(data, self.generator))
                 bar.update()
-                if trainer.warmup_steps % _LOG_EVERY == 0:
+                if trainer.warmup_steps % _LOG_EVERY == 0 or trainer.warmup_steps == total:
                     values = log.flush(trainer.warmup_steps)
                     bar.set_postfix(state=f"{values['encoder/state']:.3f}", refresh=False)
                 if trainer.warmup_steps % _SAVE_EVERY == 0:
@@ -258,7 +258,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                 log.add(trainer.distil(data, training.generator))
                 bar.update()
                 step = trainer.steps
-                if step % _LOG_EVERY == 0:
+                if step % _LOG_EVERY == 0 or step == config.steps:
                     values = log.flush(config.warmup_steps + step)
                     eq3 = sum(v for k, v in values.items() if k.startswith("eq3"))
                     bar.set_postfix(eq3=f"{eq3:.2f}", success=success, refresh=False)
