@@ -35,6 +35,7 @@ ARGUMENTS = [
     "teacher.episode_steps=25",
     "teacher.scripted_episodes=0",
     "teacher.random_episodes=2",
+    "teacher.lucky_episodes=2",
     "teacher.pretrain_steps=2",
     "teacher.environments=2",
     "teacher.batch=4",

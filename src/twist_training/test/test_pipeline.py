@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ TINY = [
     "teacher.environment_steps=800",
     "teacher.scripted_episodes=4",
     "teacher.random_episodes=2",
+    "teacher.lucky_episodes=2",
     "teacher.pretrain_steps=6",
     "teacher.environments=2",
     "teacher.batch=4",
@@ -226,12 +228,14 @@ def test_a_signal_stops_a_run_cleanly(number: signal.Signals, tmp_path: Path) ->
         [*command, f"output={folder}"], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
-        said = ""
-        while "training" not in said:  # the first round of episodes has been learned from
-            said += process.stderr.read(1)
-            assert process.poll() is None, said
+        log = folder / "teacher.jsonl"
+        deadline = time.monotonic() + 100.0
+        while not (log.exists() and log.read_text()):  # until a round has been learned from
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         process.send_signal(number)
-        said += process.stderr.read()
+        said = process.stderr.read()
         assert process.wait(60) == 130, said
     assert "the same command continues" in said
     assert "Traceback" not in said

@@ -28,6 +28,7 @@ TINY = [
     "teacher.environment_steps=300",
     "teacher.scripted_episodes=4",
     "teacher.random_episodes=2",
+    "teacher.lucky_episodes=2",
     "teacher.pretrain_steps=4",
     "teacher.environments=2",
     "teacher.batch=4",
