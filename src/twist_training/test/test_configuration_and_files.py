@@ -98,17 +98,21 @@ def test_a_run_is_not_continued_with_other_settings(tmp_path: Path) -> None:
         Session(parse_arguments(["preset=smoke", "seed=1"]), tmp_path)
 
 
-def test_a_run_of_an_earlier_version_goes_on_with_the_defaults_of_newer_settings(
+def test_a_run_of_an_earlier_version_goes_on_as_it_was_and_not_with_newer_settings(
     tmp_path: Path,
 ) -> None:
-    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    as_before = ["preset=smoke", "teacher.hindsight=0", "teacher.moving=0"]
+    as_before.append("teacher.lucky_episodes=0")
+    Session(parse_arguments(as_before), tmp_path)
     path = tmp_path / "config.json"
     settings = json.loads(path.read_text())
-    del settings["teacher"]["hindsight"]
+    for name in ("hindsight", "moving", "lucky_episodes"):
+        del settings["teacher"][name]
+    del settings["processes"]
     path.write_text(json.dumps(settings))
-    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    Session(parse_arguments(as_before), tmp_path)
     with pytest.raises(RunError, match=r"teacher\.hindsight was 0\.0, now 1\.0"):
-        Session(parse_arguments(["preset=smoke", "teacher.hindsight=1"]), tmp_path)
+        Session(parse_arguments([*as_before[:1], *as_before[2:]]), tmp_path)
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 from twist_training.modules.rssm import RssmConfig
 
 Settings = TypeVar("Settings")
+_BEFORE = "before"
+"""Metadata of a setting: what runs did that were started before it existed."""
 
 
 class ConfigurationError(ValueError):
@@ -54,17 +56,17 @@ class TeacherConfig:
     """Noisy scripted demonstrations that start the replay, too; 0 learns from nothing."""
     random_episodes: int = 160
     """Episodes of smooth random actions that start the replay."""
-    lucky_episodes: int = 500
+    lucky_episodes: int = field(default=500, metadata={_BEFORE: 0})
     """Episodes of random actions that start the replay, too; tried until so many moved the object,
     of which alone they are kept."""
     practice: float = 0.8
     """Share of training episodes that begin at one of the task card's practice starts; it falls
     linearly to `final_practice` over the first half of training."""
     final_practice: float = 0.2
-    hindsight: float = 1.0
+    hindsight: float = field(default=1.0, metadata={_BEFORE: 0.0})
     """Share of the unsolved episodes that are kept once more as if the goal had been where the
     object came to rest; nothing where the task's goal is no place on the table."""
-    moving: float = 0.6
+    moving: float = field(default=0.6, metadata={_BEFORE: 0.0})
     """Share of the training windows that come from episodes in which the object was moved; a
     beginner's seldom do, and how to move it is what there is to learn."""
     exploration_noise: float = 0.3
@@ -334,6 +336,8 @@ def _pairs(arguments: list[str]) -> dict[str, str]:
 def from_dict(data: dict[str, Any]) -> TrainingConfig:
     """The inverse of `TrainingConfig.to_dict`.
 
+    Settings that are missing came after the data were written: they get what was done then.
+
     Raises:
         ConfigurationError: the data are not those of a configuration.
     """
@@ -345,8 +349,14 @@ def from_dict(data: dict[str, Any]) -> TrainingConfig:
 
 def _from_dict(kind: Any, data: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
+    before = {
+        item.name: item.metadata[_BEFORE]
+        for item in dataclasses.fields(kind)
+        if _BEFORE in item.metadata
+    }
     return kind(
-        **{
+        **before
+        | {
             name: _from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
             for name, value in data.items()
         }
