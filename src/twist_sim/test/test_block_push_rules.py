@@ -40,14 +40,14 @@ def _reward_of_the_formula(tip, cube, goal):
     w, z = np.linalg.norm(tip[:2] - cube), tip[2]
 
     def cost(x):
-        return np.clip(x / 0.015, 0, 1)
+        return np.clip(x / 0.01, 0, 1)
 
     return (
         max(1 - max(d - 0.015, 0) / 0.12, -1.0)
         + 0.5 * (near + (1 - near) * max(1 - e / 0.25, 0))
         + near
         + 0.5 * near * released
-        - 4.0 * cost(0.08 - z) * max(cost(0.028 - w), cost(0.05 - w) * cost(z - 0.03))
+        - 1.5 * cost(0.06 - z) * max(cost(0.028 - w), cost(0.045 - w) * cost(z - 0.03))
     )
 
 
@@ -130,7 +130,7 @@ def test_pushing_at_any_place_of_the_cubes_side_costs_nothing():
 
 def test_passing_over_the_cube_costs_nothing():
     beside = RULES.reward(_state(tip=(0.5, -0.033, 0.02)))
-    above = RULES.reward(_state(tip=(0.5, 0.0, 0.081)))
+    above = RULES.reward(_state(tip=(0.5, 0.0, 0.061)))
     assert above > beside - 0.15
 
 

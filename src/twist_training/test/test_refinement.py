@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twist_sim.task_card import load_task_card
+from twist_sim.task_card import TaskCardError, load_task_card
 from twist_training.cli import main
-from twist_training.configuration import parse_arguments
+from twist_training.configuration import ConfigurationError, parse_arguments
+from twist_training.refinement import rules_with
 from twist_training.rollout import make_environments, run_episodes
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes, judged_again
@@ -47,6 +48,34 @@ def test_other_rules_give_other_rewards(tmp_path: Path) -> None:
     again = judged_again(episodes, Rules())  # type: ignore[arg-type]
     np.testing.assert_allclose(again.reward[:, 1:], episodes.state[:, 1:, 0])
     assert again.reward[0, 0] == 0.0
+
+
+def test_a_refinement_may_ask_for_another_reward_than_the_cards(tmp_path: Path) -> None:
+    card = load_task_card("block_push")
+    episodes = _random_episodes("block_push", 1, 5, tmp_path)
+    as_card = judged_again(episodes, rules_with(card, ""))
+    np.testing.assert_allclose(as_card.reward, episodes.reward, atol=1e-4)
+    dearer = rules_with(card, "press_weight=4,reach_weight=0.001")
+    assert not np.allclose(judged_again(episodes, dearer).reward, episodes.reward, atol=1e-3)
+    assert card.task_rules is not dearer, "the card stays as it is"
+    assert card.rule_parameters["press_weight"] != 4
+
+
+@pytest.mark.parametrize(
+    ("reward", "error", "reason"),
+    [
+        ("pres_weight=4", ConfigurationError, "'pres_weight' is no rule parameter of block_push"),
+        ("press_weight=much", ConfigurationError, "must be a number, found 'much'"),
+        ("press_weight", ConfigurationError, "must be a number, found ''"),
+        ("press_weight=-1", TaskCardError, "press_weight"),
+        ("press_weight=nan", TaskCardError, "press_weight"),
+    ],
+)
+def test_a_reward_that_cannot_be_is_refused(
+    reward: str, error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=reason):
+        rules_with(load_task_card("block_push"), reward)
 
 
 def test_a_run_is_not_refined_into_itself(

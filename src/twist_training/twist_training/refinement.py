@@ -1,9 +1,9 @@
 """``twist-train refine``: a trained behaviour learns more, without a new run.
 
-It learns the task card's present reward. The teacher's world model stays as it is, frozen: what the
-world does has not changed. The episodes of the run are judged again by the card's rules, the reward
-head learns what they say, and actor and critic learn from it in imagination. That takes minutes
-where a new run takes hours.
+It learns the task card's present reward, or the one that ``reward=`` asks for. The teacher's world
+model stays as it is, frozen: what the world does has not changed. The episodes of the run are
+judged again by the rules, the reward head learns what they say, and actor and critic learn from it
+in imagination. That takes minutes where a new run takes hours.
 
 With ``belief=student`` the behaviour also learns to bear what the student gets wrong. The imagined
 world goes on from what the teacher knows of a stored instant, but the actor is shown what the
@@ -29,6 +29,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from twist_sim.task_card import TaskCard
+from twist_sim.tasks import TaskRules
 from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.atomic_files import write_atomically
@@ -70,6 +72,8 @@ class RefinementSettings:
         actor_lr: learning rate of the actor at the start; it falls to a twentieth.
         critic_lr: likewise of critic and reward head.
         belief: what the actor sees in imagination, ``teacher`` or ``student``.
+        reward: parameters of the card's rules that are others here, ``NAME=VALUE,NAME=VALUE``;
+            empty for those of the card.
         rounds: turns of the student, each followed by another one of the behaviour.
         student_steps: gradient steps of the student in each of its turns.
         student_lr: learning rate of the student at the start of a turn; it falls to a twentieth.
@@ -82,6 +86,7 @@ class RefinementSettings:
     actor_lr: float = 2e-4
     critic_lr: float = 3e-4
     belief: str = "teacher"
+    reward: str = ""
     rounds: int = 0
     student_steps: int = 600
     student_lr: float = 3e-4
@@ -164,6 +169,33 @@ def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
     return " ".join(["twist-train", "refine", f"run={default_folder(config)}", *changed])
 
 
+def rules_with(card: TaskCard, reward: str) -> TaskRules:
+    """The card's rules with the parameters that `reward` names changed.
+
+    Args:
+        card: of the task.
+        reward: ``NAME=VALUE,NAME=VALUE``.
+
+    Raises:
+        ConfigurationError: a parameter is not one of the card's, or its value no number.
+        TaskCardError: the rules refuse a value.
+    """
+    parameters = dict(card.rule_parameters)
+    for item in filter(None, reward.split(",")):
+        name, _, value = item.partition("=")
+        if name not in parameters:
+            raise ConfigurationError(
+                f"reward: {name!r} is no rule parameter of {card.task}; known: {sorted(parameters)}"
+            )
+        try:
+            parameters[name] = float(value)
+        except ValueError:
+            raise ConfigurationError(
+                f"reward: {name} must be a number, found {value!r}; write NAME=VALUE,NAME=VALUE"
+            ) from None
+    return dataclasses.replace(card, rule_parameters=parameters).task_rules
+
+
 def refine(session: Session, source: Path, settings: RefinementSettings) -> None:
     """Refines the run `source`; writes ``teacher.pt`` and, after rounds, ``student.pt``.
 
@@ -189,9 +221,10 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
     }
     _same(command, progress["command"], session.folder)
     rounds_before = len(student_rounds(source))
+    rules = rules_with(session.card, settings.reward)
     with MetricLog(session, "refine") as log:
         for turn in range(progress["turns"], 2 * settings.rounds + 1):
-            refined = _Refined(session, progress["teacher"], progress["student"])
+            refined = _Refined(session, rules, progress["teacher"], progress["student"])
             if turn % 2 == 0:
                 refined.learn_behaviour(settings, turn, log)
             else:
@@ -213,13 +246,16 @@ class _Refined:
 
     Args:
         session: of the refinement's own folder.
+        rules: whose reward is learned.
         teacher: weights.
         student: weights.
     """
 
-    def __init__(self, session: Session, teacher: Weights, student: Weights) -> None:
+    def __init__(
+        self, session: Session, rules: TaskRules, teacher: Weights, student: Weights
+    ) -> None:
         config = session.config
-        self._session = session
+        self._session, self._rules = session, rules
         self.teacher = Teacher(session).to(session.device)
         self.teacher.load_state_dict(teacher)
         self.student = Student(config.student, config.teacher, session.contract)
@@ -234,7 +270,9 @@ class _Refined:
         trainer = RefinementTrainer(self.teacher, session, settings, student)
         # The teacher's collected episodes, and the student's own, which are longer.
         blocks = [[session.folder / "collected.npz"], student_rounds(session.folder)]
-        episodes = [JudgedEpisodes(session, paths, student) for paths in blocks if paths]
+        episodes = [
+            JudgedEpisodes(session, self._rules, paths, student) for paths in blocks if paths
+        ]
         for step in _steps(f"refine: behaviour {turn // 2 + 1}", settings.steps, log):
             log.add(trainer.step(*episodes[step % len(episodes)].sample(generator)))
 
@@ -264,16 +302,18 @@ def _steps(description: str, count: int, log: MetricLog) -> Iterator[int]:
 
 
 class JudgedEpisodes:
-    """Episodes of a run with the rewards of the task card's present rules.
+    """Episodes of a run with the rewards of other rules.
 
     Args:
         session: task and sizes.
+        rules: the new judge.
         paths: files of equally long episodes.
         student: embeds the pictures that lie beside them; None leaves pictures alone.
     """
 
-    def __init__(self, session: Session, paths: list[Path], student: Student | None) -> None:
-        rules = session.card.task_rules
+    def __init__(
+        self, session: Session, rules: TaskRules, paths: list[Path], student: Student | None
+    ) -> None:
         parts = [judged_again(Episodes.load(path), rules) for path in paths]
         self._session, self._replay = session, Replay()
         for part in parts:
