@@ -47,7 +47,7 @@ def main() -> None:
             rows[name].append(_learn(chosen, reset, own["steps"], f"{name}, seed {seed}"))
     print(
         f"{config.task}, preset {config.preset}: world model after {own['steps']} gradient steps, "
-        f"{own['seeds']} seeds (each)"
+        f"seeds: {own['seeds']} (each in brackets)"
     )
     for name, found in rows.items():
         terms = [
