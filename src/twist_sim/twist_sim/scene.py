@@ -75,6 +75,7 @@ class PandaScene:
         """Called after every simulation substep, e.g. to see the world as a late camera does."""
         self.model: mujoco.MjModel = build_spec(card).compile()
         self.data = mujoco.MjData(self.model)
+        self._arm_root = int(self.model.body_rootid[self.model.body(FLANGE).id])
         self._scratch = mujoco.MjData(self.model)
         self._ik = DifferentialIk.from_card(card)
         self.home_joints: Array = self._ik.solve_exactly(
@@ -119,10 +120,9 @@ class PandaScene:
         """What the arm and its tool touch presses on them with, newtons, base frame, (3,)."""
         model, data = self.model, self.data
         total, wrench = np.zeros(3), np.zeros(6)
-        arm = model.body_rootid[model.body(FLANGE).id]
         for index in range(data.ncon):
             contact = data.contact[index]
-            first, second = model.body_rootid[model.geom_bodyid[contact.geom]] == arm
+            first, second = model.body_rootid[model.geom_bodyid[contact.geom]] == self._arm_root
             if first == second:
                 continue  # the arm with itself, or things among themselves
             mujoco.mj_contactForce(model, data, index, wrench)
