@@ -47,7 +47,6 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     - ``success``: bool, whether the task's success rule holds now;
     - ``distance``: float, object to goal as the rule counts it, metres;
     - ``ee_position``: float32 (3,), tool tip, metres, base frame;
-    - ``contact_force``: float, what presses on arm and tool at the end of the step, newtons;
     - ``trial`` and ``seed``: int, what the episode was drawn from;
     - ``stopped``: str, why the gate ended the episode, or empty.
 
@@ -173,7 +172,6 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             "success": self.rules.success(state),
             "distance": self.rules.distance(state),
             "ee_position": self.scene.tool_position.astype(np.float32),
-            "contact_force": float(np.linalg.norm(self.scene.contact_force)),
             "trial": self._trial,
             "seed": self._seed,
             "stopped": stopped,

@@ -185,7 +185,7 @@ class TrialWorld:
             _, _, _, _, info = environment.step(action)
             self._delay.stepped()
             if trace is not None:
-                trace.contact_force.append(info["contact_force"])
+                trace.contact_force.append(float(np.linalg.norm(environment.scene.contact_force)))
             if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
                 break
             if decided:
