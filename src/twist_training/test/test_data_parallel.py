@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from twist_training.configuration import ConfigurationError, parse_arguments
-from twist_training.local_processes import process_count
+from twist_training.local_processes import free_port, process_count
 from twist_training.parallel import Processes
+from twist_training.shared_sum import shared_sum
 
 STEPS = Path(__file__).with_name("data_parallel_steps.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -81,6 +86,53 @@ def test_two_processes_train_a_teacher_and_only_the_first_writes(
     steps = [json.loads(line)["step"] for line in (tmp_path / "teacher.jsonl").open()]
     assert steps == sorted(steps)
     assert len(list((tmp_path / "tensorboard" / "teacher").iterdir())) == 1
+
+
+def _sum_three_times(rank: int, port: int, results: Any, full: bool) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    os.environ |= {"MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    if full:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))  # as a full /dev/shm
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    torch.distributed.init_process_group("gloo")
+    total = shared_sum(rank, 1000)
+    if total is None:
+        results.put((rank, None))
+    else:
+        # A third sum uses the memory of the first again.
+        sums = [
+            total([torch.full((600,), 10.0**n), torch.full((20, 20), rank + n)]) for n in range(3)
+        ]
+        results.put((rank, torch.stack(sums).numpy()))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.timeout(120)
+def test_shared_memory_has_everybodys_sum_or_is_done_without(full: bool) -> None:
+    before = set(Path("/dev/shm").iterdir())
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    port = free_port()
+    processes = [
+        context.Process(target=_sum_three_times, args=(rank, port, results, full))
+        for rank in range(2)
+    ]
+    for process in processes:
+        process.start()
+    found = dict(results.get(timeout=90) for _ in processes)
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    if full:
+        assert found == {0: None, 1: None}
+    else:
+        expected = np.array([[2 * 10.0**n] * 600 + [1 + 2 * n] * 400 for n in range(3)], "f4")
+        np.testing.assert_array_equal(found[0], expected)
+        np.testing.assert_array_equal(found[1], expected)
+    assert not {
+        path.name for path in set(Path("/dev/shm").iterdir()) - before if "twist" in path.name
+    }
 
 
 @TWO_CORES

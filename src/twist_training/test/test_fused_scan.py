@@ -84,6 +84,32 @@ def test_in_mixed_precision_the_two_differ_by_rounding() -> None:
         assert error < 0.05, f"{name}: relative error {error:.3f}; bfloat16 keeps 8 bits"
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_rollout_step_by_step_is_the_replay_of_its_actions(fused: bool) -> None:
+    torch.manual_seed(0)
+    rssm = _rssm()
+    rssm.fused = fused
+    inputs = _inputs(rssm)
+    h, z, noise = inputs["h"], inputs["z"], inputs["noise"]
+    imagination = rssm.imagine(h, z, noise)
+    taken = []
+    for _ in range(noise.shape[1]):
+        # What the action is depends on where the last one led.
+        taken.append(torch.tanh(imagination.h[:, :3] + imagination.z[:, :3]))
+        imagination.step(taken[-1])
+    actions = torch.stack(taken, 1)
+    gradients = []
+    for how in (imagination.latents, lambda chosen: rssm.replay(chosen, h, z, noise)):
+        rssm.zero_grad()
+        leaf = actions.clone().requires_grad_()
+        latents = how(leaf)
+        torch.testing.assert_close(latents.deterministic[:, -1], imagination.h)
+        torch.testing.assert_close(latents.stochastic[:, -1], imagination.z)
+        (latents.features.square().mean() + latents.prior.square().mean()).backward()
+        gradients.append([leaf.grad, *(p.grad for p in rssm.parameters() if p.grad is not None)])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)
+
+
 def test_a_teacher_trains_the_same_with_and_without_fusing(tmp_path: Path) -> None:
     config = dataclasses.replace(PRESETS["smoke"], precision="float32")
     plain = Session(dataclasses.replace(config, fused=False), tmp_path)

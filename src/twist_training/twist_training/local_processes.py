@@ -52,7 +52,7 @@ def companions(count: int, arguments: list[str]) -> Iterator[None]:
     group = {
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": _LOOPBACK,
-        "MASTER_PORT": str(_free_port()),
+        "MASTER_PORT": str(free_port()),
         # Nothing leaves the machine, and its host name need not be known to anyone.
         "GLOO_SOCKET_IFNAME": "lo",
     }
@@ -131,7 +131,8 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of the loopback interface that nothing uses at the moment."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         port: int = probe.getsockname()[1]

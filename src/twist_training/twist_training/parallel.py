@@ -21,6 +21,7 @@ from torch import distributed as dist
 
 from twist_training.configuration import ConfigurationError, TrainingConfig
 from twist_training.modules.batch_share import batch_share
+from twist_training.shared_sum import SharedSum, shared_sum
 
 Result = TypeVar("Result")
 
@@ -38,6 +39,7 @@ class Processes:
     def __init__(self, config: TrainingConfig) -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0")) if self.count > 1 else 0
+        self._shared: dict[int, SharedSum | None] = {}
         if self.count == 1:
             return
         _check_that_batches_split(config, self.count)
@@ -71,12 +73,25 @@ class Processes:
         if self.count == 1:
             return
         gradients = [p.grad for p in modules if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
+        flat = self._sum(gradients)
         flat /= self.count
         pieces = flat.split([gradient.numel() for gradient in gradients])
         for gradient, piece in zip(gradients, pieces, strict=True):
             gradient.copy_(piece.view_as(gradient))
+
+    def _sum(self, parts: list[Tensor]) -> Tensor:
+        size = sum(part.numel() for part in parts)
+        if size not in self._shared:
+            on_cpu = all(
+                part.device.type == "cpu" and part.dtype == torch.float32 for part in parts
+            )
+            self._shared[size] = shared_sum(self.rank, size) if on_cpu else None
+        shared = self._shared[size]
+        if shared is not None:
+            return shared(parts)
+        flat = torch.cat([part.flatten() for part in parts])
+        dist.all_reduce(flat)
+        return flat
 
     def average(self, metrics: dict[str, Tensor]) -> dict[str, Tensor]:
         """Means of scalars over all processes."""

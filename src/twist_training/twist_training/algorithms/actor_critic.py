@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from twist_training.algorithms.world_model import TeacherWorldModel
 from twist_training.configuration import TeacherConfig
 from twist_training.modules.distributions import (
-    TruncatedNormal,
     gumbel_like,
     project_to_unit_ball,
+    uniform_like,
 )
 from twist_training.modules.networks import Actor, initialise, mlp
 from twist_training.modules.rssm import Rssm
@@ -49,6 +49,7 @@ class ActorCritic(nn.Module):
     def __init__(self, config: TeacherConfig, action_size: int) -> None:
         super().__init__()
         self.config = config
+        self.action_size = action_size
         features = config.rssm.features
         self.actor = Actor(features, action_size, config.head_width, config.head_layers)
         self.critic = mlp(features, config.head_width, config.head_layers, 1)
@@ -73,47 +74,45 @@ class ActorCritic(nn.Module):
         Returns:
             Actor loss, critic loss, and terms for the log.
         """
-        config = self.config
+        config, horizon = self.config, self.config.horizon
         rssm = world_model.rssm
-        scan = rssm.prior_scan()
-        noise = gumbel_like(h.new_empty(len(h), config.horizon, rssm.groups, rssm.classes))
-        features = [torch.cat([h, z], -1)]
-        seen = features[0]
-        if belief is not None:
-            believed_h, believed_z = belief.h, belief.z
-            believe = belief.rssm.prior_scan()
-            seen = torch.cat([believed_h, believed_z], -1)
-        means, stds = [], []
-        for t in range(config.horizon):
-            policy = self.actor(seen.detach())
-            means.append(policy.mean)
-            stds.append(policy.std)
-            # The environment's gate does the same to the translation.
-            action = project_to_unit_ball(policy.rsample())
-            latents = scan(action[:, None], h, z, noise[:, t, None])
-            h, z = latents.deterministic[:, 0], latents.stochastic[:, 0]
-            features.append(torch.cat([h, z], -1))
-            seen = features[-1]
-            if belief is not None:
-                with torch.no_grad():
-                    expected = believe(action[:, None], believed_h, believed_z, noise[:, t, None])
-                believed_h, believed_z = expected.deterministic[:, 0], expected.stochastic[:, 0]
-                seen = torch.cat([believed_h, believed_z], -1)
-        imagined = torch.stack(features[1:])  # (H, B, F)
+        noise = gumbel_like(h.new_empty(len(h), horizon, rssm.groups, rssm.classes))
+        uniform = uniform_like(h.new_empty(len(h), horizon, self.action_size))
+        imagination = rssm.imagine(h, z, noise)
+        believed = None if belief is None else belief.rssm.imagine(belief.h, belief.z, noise)
+        seen, taken = [], []
+        with torch.no_grad():
+            for t in range(horizon):
+                by_actor = imagination if believed is None else believed
+                seen.append(torch.cat([by_actor.h, by_actor.z.to(by_actor.h.dtype)], -1))
+                # The environment's gate does the same to the translation.
+                action = project_to_unit_ball(self.actor(seen[-1]).rsample(uniform[:, t]))
+                taken.append(action)
+                imagination.step(action)
+                if believed is not None:
+                    believed.step(action)
+        # The rollout has been taken. Gradients go back through all its actions at once, which costs
+        # half of what a graph of every single step does.
+        visited = torch.stack(seen, 1)  # (B, H, F)
+        policy = self.actor(visited)
+        actions = project_to_unit_ball(policy.rsample(uniform))
+        # To the last bit the actions that were taken, whatever a larger batch rounds.
+        actions = torch.stack(taken, 1) + (actions - actions.detach())
+        imagined = imagination.latents(actions).features
         if torch.is_autocast_enabled(imagined.device.type):  # once, not in each head
             imagined = imagined.to(torch.get_autocast_dtype(imagined.device.type))
         # The reward head predicts the reward of arriving at a state.
-        rewards = world_model.reward(imagined).float().squeeze(-1)
-        values = self.slow_critic(imagined).float().squeeze(-1)
+        rewards = world_model.reward(imagined).float().squeeze(-1).t()
+        values = self.slow_critic(imagined).float().squeeze(-1).t()
         returns = lambda_returns(rewards, values, discount=config.discount, lambda_=config.lambda_)
-        weights = config.discount ** torch.arange(
-            config.horizon, dtype=torch.float32, device=h.device
-        )
+        weights = config.discount ** torch.arange(horizon, dtype=torch.float32, device=h.device)
         weights = weights[:, None]
-        entropy = TruncatedNormal(torch.stack(means), torch.stack(stds)).entropy()
+        entropy = policy.entropy().t()
         actor_loss = -(weights * (returns + config.entropy * entropy)).mean()
-        predicted = self.critic(torch.stack(features[:-1]).detach()).float().squeeze(-1)
-        critic_loss = 0.5 * (weights * (predicted - returns.detach()).square()).mean()
+        start = torch.cat([h, z], -1)[:, None].to(imagined.dtype)
+        predicted = self.critic(torch.cat([start, imagined[:, :-1].detach()], 1))
+        errors = predicted.float().squeeze(-1).t() - returns.detach()
+        critic_loss = 0.5 * (weights * errors.square()).mean()
         return (
             actor_loss,
             critic_loss,

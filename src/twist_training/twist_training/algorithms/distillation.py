@@ -132,23 +132,18 @@ def imagine_with_noise(
     Returns:
         The imagined states and the actions taken, (B, H, A).
     """
-    states, samples, priors, actions = [], [], [], []
-    scan, device = teacher.rssm.prior_scan(), h.device
-    for t in range(horizon):
-        action = actor(torch.cat([h, z], -1)).rsample()
-        noise = draw_rows(lambda shape: torch.randn(shape, device=device), action.shape)
+    imagination = teacher.rssm.imagine(h, z, latent_noise)
+    actions: list[Tensor] = []
+    for _ in range(horizon):
+        seen = torch.cat([imagination.h, imagination.z.to(imagination.h.dtype)], -1)
+        action = actor(seen).rsample()
+        noise = draw_rows(lambda shape: torch.randn(shape, device=h.device), action.shape)
         action = (action + action_noise * noise).clamp(-1.0, 1.0)
         action = project_to_unit_ball(action)
-        step = scan(action[:, None], h, z, latent_noise[:, t, None])
-        h, z = step.deterministic[:, 0], step.stochastic[:, 0]
-        states.append(step.deterministic)
-        samples.append(step.stochastic)
-        priors.append(step.prior)
+        imagination.step(action)
         actions.append(action)
-    sequence = LatentSequence(
-        torch.cat(states, 1), torch.cat(samples, 1), torch.cat(priors, 1), None
-    )
-    return sequence, torch.stack(actions, 1)
+    taken = torch.stack(actions, 1)
+    return imagination.latents(taken), taken
 
 
 @dataclass(frozen=True)

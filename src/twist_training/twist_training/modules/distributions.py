@@ -26,6 +26,13 @@ def gumbel_like(logits: Tensor, generator: torch.Generator | None = None) -> Ten
     return uniform.clamp_(1e-10, 1.0 - 1e-7).log_().neg_().log_().neg_()
 
 
+def uniform_like(tensor: Tensor) -> Tensor:
+    """Random numbers from [0, 1) of the shape of `tensor`."""
+    return draw_rows(
+        lambda shape: torch.rand(shape, dtype=tensor.dtype, device=tensor.device), tensor.shape
+    )
+
+
 def straight_through_one_hot(logits: Tensor, noise: Tensor | None = None) -> Tensor:
     """One-hot latents with straight-through gradients (DreamerV2, Algorithm 1).
 
@@ -98,12 +105,14 @@ class TruncatedNormal:
         """The most likely action, (..., A)."""
         return self.mean.clamp(-1.0, 1.0)
 
-    def rsample(self) -> Tensor:
-        """A reparameterised sample, (..., A)."""
-        uniform = draw_rows(
-            lambda shape: torch.rand(shape, dtype=self.mean.dtype, device=self.mean.device),
-            self.mean.shape,
-        )
+    def rsample(self, uniform: Tensor | None = None) -> Tensor:
+        """A reparameterised sample, (..., A).
+
+        Args:
+            uniform: random numbers from [0, 1) to make it of, (..., A); None draws them.
+        """
+        if uniform is None:
+            uniform = uniform_like(self.mean)
         quantile = self._cdf_alpha + uniform * self._mass
         standard = _SQRT2 * torch.erfinv((2.0 * quantile - 1.0).clamp(-1.0 + 1e-6, 1.0 - 1e-6))
         return (self.mean + self.std * standard).clamp(-1.0, 1.0)

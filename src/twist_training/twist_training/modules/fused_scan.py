@@ -28,8 +28,8 @@ class ScanWeights:
     Attributes:
         latent: from z to the layer before the GRU, (hidden, S * C).
         cell: the GRU's joint map of [x, h], (3 D, hidden + D).
-        norm_weight: LayerNorm gain of the GRU, float32, (3 D,).
-        norm_bias: LayerNorm offset of the GRU, float32, (3 D,).
+        norm_weight: LayerNorm gain of the GRU, float32, (3 D,); see `gate_norm`.
+        norm_bias: LayerNorm offset of the GRU, float32, (3 D,); see `gate_norm`.
         head: from h to the hidden layer of the prior or posterior, (hidden, D).
         logits: from there to the logits, (S * C, hidden).
         logits_bias: (S * C,).
@@ -44,6 +44,104 @@ class ScanWeights:
     logits_bias: Tensor
 
 
+def gate_norm(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The GRU's LayerNorm, (3 D,) each, so that it puts out reset, 2 x candidate and update - 1.
+
+    Two operations fewer in every step.
+    """
+    scale, shift = _gate_constants(len(weight) // 3, weight.device)
+    return weight * scale, bias * scale + shift
+
+
+@functools.cache
+def _gate_constants(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    scale, shift = torch.ones(3, size), torch.zeros(3, size)
+    scale[1], shift[2] = 2.0, -1.0
+    return scale.flatten().to(device), shift.flatten().to(device)
+
+
+class ScanSteps:
+    """The forward pass of a scan, one step after the other, with what its backward pass needs.
+
+    Whoever decides the actions on the way takes the steps alone and hands them to `fused_scan`.
+    Makes no graph: to be called without gradients, outside autocast's reach.
+
+    Args:
+        h: deterministic state before the first step, float32, (B, D).
+        z: stochastic state before the first step, float32, (B, S * C).
+        noise: Gumbel noise of the samples, (T, B, S, C).
+        weights: those of the scan.
+    """
+
+    def __init__(self, h: Tensor, z: Tensor, noise: Tensor, weights: ScanWeights) -> None:
+        length, batch, groups, classes = noise.shape
+        size, hidden = h.shape[-1], weights.latent.shape[0]
+        kind, empty = weights.latent.dtype, h.new_empty
+        self.weights, self.length, self.taken = weights, length, 0
+        # The GRU's input [x, h] of every step and the z before it, in the working precision.
+        self.inputs = empty(length + 1, batch, hidden + size, dtype=kind)
+        self.inputs[0, :, hidden:] = h
+        self.latents = torch.zeros(length + 1, batch, groups, classes, dtype=kind, device=h.device)
+        self.latents[0] = z.view(batch, groups, classes)
+        self.states = empty(length + 1, batch, size)
+        self.states[0] = h
+        self.joints, self.normed = empty(length, batch, 3 * size), empty(length, batch, 3 * size)
+        self.means, self.scales = empty(length, batch, 1), empty(length, batch, 1)
+        self.gates = empty(3, length, batch, size)
+        self.heads = empty(length, batch, hidden, dtype=kind)
+        self.logits = empty(length, batch, groups * classes)
+        self._minus_one = torch.full((), -1.0, device=h.device)
+        # Views are made once: indexing costs as much as a small operation does.
+        self._z = self.latents.unbind()
+        self._h, self._x = self.inputs[:, :, hidden:].unbind(), self.inputs[:, :, :hidden].unbind()
+        self._input, self._state = self.inputs.unbind(), self.states.unbind()
+        self._gate_inputs = [
+            part.unbind() for part in self.normed.view(length, batch, 3, size).unbind(2)
+        ]
+        self._gates = [gate.unbind() for gate in self.gates]
+        self._outputs = list(
+            zip(
+                noise.unbind(), self.joints.unbind(), self.normed.unbind(), self.means.unbind(),
+                self.scales.unbind(), self.heads.unbind(), self.logits.unbind(), strict=True,
+            )
+        )  # fmt: skip
+        self._transposed = [
+            weight.t() for weight in (weights.latent, weights.cell, weights.head, weights.logits)
+        ]
+
+    @property
+    def state(self) -> tuple[Tensor, Tensor]:
+        """h, float32, (B, D), and z, in the working precision, (B, S * C), after the last step."""
+        return self._state[self.taken], self._z[self.taken].flatten(1)
+
+    def step(self, from_action: Tensor, from_embedding: Tensor) -> None:
+        """One more step; its inputs are `fused_scan`'s for one step: (B, hidden) or (hidden,)."""
+        t, weights = self.taken, self.weights
+        latent, cell, head, to_logits = self._transposed
+        noise, joint, norm, mean, scale, hidden, logits = self._outputs[t]
+        x = torch.addmm(from_action, self._z[t].flatten(1), latent)
+        aten.elu.out(x, out=self._x[t])
+        joint.copy_(torch.mm(self._input[t], cell))
+        aten.native_layer_norm.out(
+            joint, joint.shape[-1:], weights.norm_weight, weights.norm_bias, _EPS,
+            out0=norm, out1=mean, out2=scale,
+        )  # fmt: skip
+        reset, candidate, update = (gate[t] for gate in self._gates)
+        reset_input, candidate_input, update_input = (part[t] for part in self._gate_inputs)
+        torch.sigmoid(reset_input, out=reset)
+        torch.sigmoid(update_input, out=update)
+        # tanh(x) = 2 sigmoid(2 x) - 1, and sigmoid is vectorised better.
+        torch.mul(reset, candidate_input, out=candidate).sigmoid_()
+        torch.add(self._minus_one, candidate, alpha=2.0, out=candidate)
+        torch.lerp(self._state[t], candidate, update, out=self._state[t + 1])
+        self._h[t + 1].copy_(self._state[t + 1])
+        aten.elu.out(torch.addmm(from_embedding, self._h[t + 1], head), out=hidden)
+        logits.copy_(torch.addmm(weights.logits_bias, hidden, to_logits))
+        chosen = torch.add(logits.view_as(noise), noise).argmax(-1, keepdim=True)
+        self._z[t + 1].scatter_(-1, chosen, 1.0)
+        self.taken += 1
+
+
 def fused_scan(
     from_action: Tensor,
     from_embedding: Tensor,
@@ -51,6 +149,7 @@ def fused_scan(
     z: Tensor,
     noise: Tensor,
     weights: ScanWeights,
+    steps: ScanSteps | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Filters (with the posterior's weights) or imagines (with the prior's) T steps.
 
@@ -62,13 +161,12 @@ def fused_scan(
         z: stochastic state before the first step, float32, (B, S * C).
         noise: Gumbel noise of the samples, (T, B, S, C).
         weights: those of the scan.
+        steps: the scan's steps where they have all been taken, with the same arguments.
 
     Returns:
         h (T, B, D), logits (T, B, S, C) and z (T, B, S * C) after each step, float32. z has the
         straight-through gradient.
     """
-    # LayerNorm puts out reset, 2 x candidate and update - 1: two operations fewer in every step.
-    scale, shift = _gate_constants(h.shape[-1], h.device)
     result: tuple[Tensor, Tensor, Tensor] = _Scan.apply(  # type: ignore[no-untyped-call]
         from_action,
         from_embedding,
@@ -77,20 +175,14 @@ def fused_scan(
         noise,
         weights.latent,
         weights.cell,
-        weights.norm_weight * scale,
-        weights.norm_bias * scale + shift,
+        weights.norm_weight,
+        weights.norm_bias,
         weights.head,
         weights.logits,
         weights.logits_bias,
+        steps,
     )
     return result
-
-
-@functools.cache
-def _gate_constants(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    scale, shift = torch.ones(3, size), torch.zeros(3, size)
-    scale[1], shift[2] = 2.0, -1.0
-    return scale.flatten().to(device), shift.flatten().to(device)
 
 
 class _Scan(torch.autograd.Function):
@@ -109,67 +201,25 @@ class _Scan(torch.autograd.Function):
         head: Tensor,
         logits_weight: Tensor,
         logits_bias: Tensor,
+        steps: ScanSteps | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        length, batch, groups, classes = noise.shape
-        size, hidden = h.shape[-1], latent.shape[0]
-        kind, empty = latent.dtype, h.new_empty
-        # The GRU's input [x, h] of every step and the z before it, in the working precision.
-        inputs = empty(length + 1, batch, hidden + size, dtype=kind)
-        inputs[0, :, hidden:] = h
-        latents = torch.zeros(length + 1, batch, groups, classes, dtype=kind, device=h.device)
-        latents[0] = z.view(batch, groups, classes)
-        states = empty(length + 1, batch, size)
-        states[0] = h
-        joints, normed = empty(length, batch, 3 * size), empty(length, batch, 3 * size)
-        means, scales = empty(length, batch, 1), empty(length, batch, 1)
-        gates = empty(3, length, batch, size)
-        heads = empty(length, batch, hidden, dtype=kind)
-        logits = empty(length, batch, groups * classes)
-        latent_t, cell_t, head_t, logits_t = latent.t(), cell.t(), head.t(), logits_weight.t()
-        shared = from_embedding.dim() == 1
-        minus_one = torch.full((), -1.0, device=h.device)
-        # Views are made once: indexing costs as much as a small operation does.
-        z_slots, h_slots, input_slots = (
-            latents.unbind(), inputs[:, :, hidden:].unbind(), inputs.unbind()
-        )  # fmt: skip
-        x_slots, state_slots = inputs[:, :, :hidden].unbind(), states.unbind()
-        candidates = normed.view(length, batch, 3, size).unbind(2)
-        resets, candidate_inputs, updates = (part.unbind() for part in candidates)
-        reset_slots, candidate_slots, update_slots = (gate.unbind() for gate in gates)
-        for t, (action, gumbel, joint, norm, mean, scale, head_slot, logit) in enumerate(
-            zip(
-                from_action.unbind(), noise.unbind(), joints.unbind(), normed.unbind(),
-                means.unbind(), scales.unbind(), heads.unbind(), logits.unbind(), strict=True,
+        ctx.shared = from_embedding.dim() == 1
+        if steps is None:
+            weights = ScanWeights(
+                latent, cell, norm_weight, norm_bias, head, logits_weight, logits_bias
             )
-        ):  # fmt: skip
-            x = torch.addmm(action, z_slots[t].flatten(1), latent_t)
-            aten.elu.out(x, out=x_slots[t])
-            joint.copy_(torch.mm(input_slots[t], cell_t))
-            aten.native_layer_norm.out(
-                joint, (3 * size,), norm_weight, norm_bias, _EPS, out0=norm, out1=mean, out2=scale
-            )
-            reset, candidate, update = reset_slots[t], candidate_slots[t], update_slots[t]
-            torch.sigmoid(resets[t], out=reset)
-            torch.sigmoid(updates[t], out=update)
-            # tanh(x) = 2 sigmoid(2 x) - 1, and sigmoid is vectorised better.
-            torch.mul(reset, candidate_inputs[t], out=candidate).sigmoid_()
-            torch.add(minus_one, candidate, alpha=2.0, out=candidate)
-            torch.lerp(state_slots[t], candidate, update, out=state_slots[t + 1])
-            h_slots[t + 1].copy_(state_slots[t + 1])
-            base = from_embedding if shared else from_embedding[t]
-            aten.elu.out(torch.addmm(base, h_slots[t + 1], head_t), out=head_slot)
-            logit.copy_(torch.addmm(logits_bias, head_slot, logits_t))
-            chosen = torch.add(logit.view_as(gumbel), gumbel).argmax(-1, keepdim=True)
-            z_slots[t + 1].scatter_(-1, chosen, 1.0)
+            steps = ScanSteps(h, z, noise, weights)
+            for t, action in enumerate(from_action.unbind()):
+                steps.step(action, from_embedding if ctx.shared else from_embedding[t])
         ctx.save_for_backward(
-            inputs, latents, states, joints, normed, means, scales, gates, heads, logits,
+            steps.inputs, steps.latents, steps.states, steps.joints, steps.normed, steps.means,
+            steps.scales, steps.gates, steps.heads, steps.logits,
             latent, cell, norm_weight, norm_bias, head, logits_weight,
         )  # fmt: skip
-        ctx.shared = shared
         return (
-            states[1:].clone(),
-            logits.view(noise.shape).clone(),
-            latents[1:].flatten(2).to(states.dtype, copy=True),
+            steps.states[1:].clone(),
+            steps.logits.view(noise.shape).clone(),
+            steps.latents[1:].flatten(2).to(steps.states.dtype, copy=True),
         )
 
     @staticmethod
@@ -238,7 +288,7 @@ class _Scan(torch.autograd.Function):
             )
             grad_z = torch.mm(to_input, latent)
         needs = ctx.needs_input_grad
-        grads: list[Tensor | None] = [None] * 12
+        grads: list[Tensor | None] = [None] * 13
         grads[0], grads[2] = to_inputs, grad_h
         grads[3] = grad_z.to(states.dtype) if needs[3] else None
         if needs[1]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from twist_training.modules.distributions import gumbel_like, straight_through_one_hot
-from twist_training.modules.fused_scan import ScanWeights, fused_scan
+from twist_training.modules.fused_scan import ScanSteps, ScanWeights, fused_scan, gate_norm
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class Rssm(nn.Module):
         if noise is None:
             noise = gumbel_like(h.new_empty(batch, horizon, self.groups, self.classes))
         if self.fused:
-            return self.prior_scan()(actions, h, z, noise)
+            return self._imagine_fused(actions, h, z, noise, None)
         states, samples, priors = [], [], []
         for t in range(horizon):
             h = self.transition(actions[:, t], h, z)
@@ -205,25 +204,15 @@ class Rssm(nn.Module):
             torch.stack(states, 1), torch.stack(samples, 1), torch.stack(priors, 1), None
         )
 
-    def prior_scan(self) -> Callable[[Tensor, Tensor, Tensor, Tensor], LatentSequence]:
-        """`replay` for many calls with the same weights, which are cast once.
+    def imagine(self, h: Tensor, z: Tensor, noise: Tensor) -> Imagination:
+        """Imagines step by step, for actions that depend on where the last one led.
 
-        Takes actions (B, H, A), h (B, D), z (B, S * C) and noise (B, H, S, C).
+        Args:
+            h: starting deterministic states, (B, D).
+            z: starting stochastic states, (B, S * C).
+            noise: Gumbel noise for the prior samples, (B, H, S, C).
         """
-        if not self.fused:
-            return self.replay
-        weights = self._scan_weights(self.prior_hidden.weight, self.prior_logits)
-        bias = _cast(self.prior_hidden.bias)
-
-        def scan(actions: Tensor, h: Tensor, z: Tensor, noise: Tensor) -> LatentSequence:
-            states, logits, samples = fused_scan(
-                self._from_action(actions), bias, h, z, noise.transpose(0, 1), weights
-            )
-            return LatentSequence(
-                states.transpose(0, 1), samples.transpose(0, 1), logits.transpose(0, 1), None
-            )
-
-        return scan
+        return (FusedImagination if self.fused else Imagination)(self, h, z, noise)
 
     def _observe_fused(
         self, embedding: Tensor, previous_action: Tensor, noise: Tensor
@@ -248,21 +237,99 @@ class Rssm(nn.Module):
             logits.transpose(0, 1),
         )
 
+    def _imagine_fused(
+        self, actions: Tensor, h: Tensor, z: Tensor, noise: Tensor, steps: ScanSteps | None
+    ) -> LatentSequence:
+        states, logits, samples = fused_scan(
+            self._from_action(actions),
+            _cast(self.prior_hidden.bias),
+            h,
+            z,
+            noise.transpose(0, 1),
+            self._prior_weights(),
+            steps,
+        )
+        return LatentSequence(
+            states.transpose(0, 1), samples.transpose(0, 1), logits.transpose(0, 1), None
+        )
+
+    def _prior_weights(self) -> ScanWeights:
+        return self._scan_weights(self.prior_hidden.weight, self.prior_logits)
+
     def _from_action(self, action: Tensor) -> Tensor:
         """The action's share of the layer before the GRU, (T, B, hidden), of (B, T, A)."""
         weight = self.input.weight[:, self.config.stochastic :]
         return _time_major(F.linear(action, weight, self.input.bias))
 
     def _scan_weights(self, head: Tensor, logits: nn.Linear) -> ScanWeights:
+        norm_weight, norm_bias = gate_norm(self.cell.norm.weight, self.cell.norm.bias)
         return ScanWeights(
             latent=_cast(self.input.weight[:, : self.config.stochastic]),
             cell=_cast(self.cell.linear.weight),
-            norm_weight=self.cell.norm.weight,
-            norm_bias=self.cell.norm.bias,
+            norm_weight=norm_weight,
+            norm_bias=norm_bias,
             head=_cast(head),
             logits=_cast(logits.weight),
             logits_bias=_cast(logits.bias),
         )
+
+
+class Imagination:
+    """A rollout of the prior whose actions are decided on the way; made by `Rssm.imagine`.
+
+    Attributes:
+        h: deterministic states after the steps so far, (B, D).
+        z: stochastic states after them, (B, S * C).
+    """
+
+    def __init__(self, rssm: Rssm, h: Tensor, z: Tensor, noise: Tensor) -> None:
+        self._rssm, self._start, self._noise = rssm, (h, z), noise
+        self._taken = 0
+        self.h, self.z = h.detach(), z.detach()
+
+    @torch.no_grad()
+    def step(self, action: Tensor) -> None:
+        """One more step with `action`, (B, A), without gradients."""
+        self.h = self._rssm.transition(action, self.h, self.z)
+        logits = self._rssm.prior(self.h)
+        self.z = straight_through_one_hot(logits, self._noise[:, self._taken])
+        self._taken += 1
+
+    def latents(self, actions: Tensor) -> LatentSequence:
+        """The whole rollout, as `Rssm.replay` of it: with gradients to the actions and weights.
+
+        Args:
+            actions: those that were taken, (B, H, A), H of the noise.
+        """
+        return self._rssm.replay(actions, *self._start, self._noise)
+
+
+class FusedImagination(Imagination):
+    """The same with the steps of the fused scan, which do not have to be taken again."""
+
+    @torch.no_grad()
+    def __init__(self, rssm: Rssm, h: Tensor, z: Tensor, noise: Tensor) -> None:
+        super().__init__(rssm, h, z, noise)
+        weights = rssm._prior_weights()
+        self._steps = ScanSteps(self.h, self.z, noise.transpose(0, 1), weights)
+        kind, latent = weights.latent.dtype, rssm.config.stochastic
+        self._from_action = rssm.input.weight[:, latent:].t().to(kind), rssm.input.bias.to(kind)
+        self._bias = rssm.prior_hidden.bias.to(kind)
+
+    @torch.no_grad()
+    def step(self, action: Tensor) -> None:
+        """One more step with `action`, (B, A), without gradients."""
+        weight, bias = self._from_action
+        self._steps.step(torch.addmm(bias, action.to(weight.dtype), weight), self._bias)
+        self.h, self.z = self._steps.state
+
+    def latents(self, actions: Tensor) -> LatentSequence:
+        """The whole rollout, as `Rssm.replay` of it: with gradients to the actions and weights.
+
+        Args:
+            actions: those that were taken, (B, H, A), H of the noise.
+        """
+        return self._rssm._imagine_fused(actions, *self._start, self._noise, self._steps)
 
 
 def _cast(weight: Tensor) -> Tensor:
