@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import multiprocessing
 import os
@@ -17,9 +18,11 @@ import numpy as np
 import pytest
 import torch
 
+from twist_training import parallel
 from twist_training.configuration import ConfigurationError, parse_arguments
-from twist_training.local_processes import free_port, process_count
+from twist_training.local_processes import companions, free_port, process_count
 from twist_training.parallel import Processes
+from twist_training.session import RunError
 from twist_training.shared_sum import shared_sum
 
 STEPS = Path(__file__).with_name("data_parallel_steps.py")
@@ -158,6 +161,18 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
     assert "process 1 of 2 of this run ended with code -9" in error
     assert "the same command continues" in error
     assert "Traceback" not in error
+
+
+@pytest.mark.timeout(120)
+def test_a_process_that_never_joins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_JOINING", datetime.timedelta(seconds=10))
+    config = parse_arguments(["preset=smoke"])
+    expected = r"process 1 of 2 of this run ended with code 2;(.|\n)*nonsense"
+    with (
+        pytest.raises(RunError, match=expected),
+        companions(2, ["teacher", "nonsense=1"]),
+    ):
+        Processes(config)
 
 
 def test_there_are_never_more_processes_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:

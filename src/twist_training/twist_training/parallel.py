@@ -24,6 +24,10 @@ from twist_training.modules.batch_share import batch_share
 from twist_training.shared_sum import SharedSum, shared_sum
 
 Result = TypeVar("Result")
+_JOINING = datetime.timedelta(minutes=5)
+"""How long processes wait for the last one to start: one that died at its start never comes."""
+_WAITING = datetime.timedelta(days=2)
+"""How long they wait afterwards: the first renders and evaluates alone, which may take hours."""
 
 
 class Processes:
@@ -46,10 +50,13 @@ class Processes:
         if config.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
+            store, rank, count = next(dist.rendezvous("env://", timeout=_JOINING))
             dist.init_process_group(
                 "nccl" if config.device == "cuda" else "gloo",
-                # The first process renders and evaluates alone, which may take hours.
-                timeout=datetime.timedelta(days=2),
+                store=store,
+                rank=rank,
+                world_size=count,
+                timeout=_WAITING,
             )
 
     @property
