@@ -92,7 +92,7 @@ class ActorCritic(nn.Module):
                 if believed is not None:
                     believed.step(action)
         # The rollout has been taken. Gradients go back through all its actions at once, which costs
-        # half of what a graph of every single step does.
+        # less than a graph of every single step.
         visited = torch.stack(seen, 1)  # (B, H, F)
         policy = self.actor(visited)
         actions = project_to_unit_ball(policy.rsample(uniform))
