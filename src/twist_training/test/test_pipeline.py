@@ -316,6 +316,19 @@ def test_a_refinement_is_not_continued_with_other_settings(
     assert "was started as 'twist-train refine" in capsys.readouterr().err
 
 
+def test_a_refinement_of_a_refinement_names_the_commands_of_both(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    for source, folder, steps in ((run_folder, once, 1), (once, twice, 2)):
+        arguments = ["refine", f"run={source}", f"output={folder}", f"steps={steps}"]
+        assert main([*arguments, "evaluation_workers=1"]) == 0
+    assert load_checkpoint(twice / "checkpoint").training["command"].splitlines()[1:] == [
+        "twist-train refine run=runs/block_push_smoke_seed0 steps=1",
+        "twist-train refine run=runs/block_push_smoke_seed0_refined steps=2",
+    ]
+
+
 def test_a_students_belief_is_not_refined_without_its_pictures(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

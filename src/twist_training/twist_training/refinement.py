@@ -48,7 +48,7 @@ from twist_training.runners.distil import (
     let_student_act,
     student_rounds,
 )
-from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder
+from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder, refinements
 from twist_training.runners.teacher import BehaviourTrainer, draw_batch
 from twist_training.session import MetricLog, RunError, Session
 from twist_training.shared_data import link_files, settings_of, take_data_from
@@ -110,14 +110,15 @@ def main(arguments: list[str]) -> None:
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
     pipeline = Pipeline(_prepare(source, folder, settings), folder, folder / "checkpoint")
-    command = _command(settings, pipeline.session.config)
-    if (folder / REFINEMENT).exists():
-        _same(command, json.loads((folder / REFINEMENT).read_text())["command"], folder)
+    before = refinements(source)
+    command = _command(settings, pipeline.session.config, len(before))
+    if done := refinements(folder):
+        _same(command, done[-1], folder)
     else:
         with pipeline.clock.measure("refine"):
             refine(pipeline.session, source, settings)
         with write_atomically(folder / REFINEMENT) as file:
-            file.write(json.dumps({"command": command}, indent=2).encode())
+            file.write(json.dumps({"before": before, "command": command}, indent=2).encode())
     for stage in ("export", "evaluate"):
         pipeline.run(stage)
 
@@ -158,15 +159,16 @@ def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> Traini
     return dataclasses.replace(config, evaluation=evaluation)
 
 
-def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
-    """The command line that repeats this, after the one that repeats the run."""
+def _command(settings: RefinementSettings, config: TrainingConfig, before: int) -> str:
+    """The command line that repeats this, after those of the run and of `before` refinements."""
     elsewhere = ("run", "output", "evaluation_workers")
     changed = [
         f"{item.name}={getattr(settings, item.name)}"
         for item in dataclasses.fields(settings)
         if item.name not in elsewhere and getattr(settings, item.name) != item.default
     ]
-    return " ".join(["twist-train", "refine", f"run={default_folder(config)}", *changed])
+    run = f"{default_folder(config)}{before * '_refined'}"
+    return " ".join(["twist-train", "refine", f"run={run}", *changed])
 
 
 def rules_with(card: TaskCard, reward: str) -> TaskRules:
@@ -212,7 +214,7 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
         raise RunError(f"the teacher of {source} is not trained to its end: finish its stages")
     if student is None or not student["finished"]:
         raise RunError(f"the student of {source} is not trained to its end: finish its stages")
-    command = _command(settings, session.config)
+    command = _command(settings, session.config, len(refinements(source)))
     progress = session.load(_PROGRESS) or {
         "command": command,
         "turns": 0,

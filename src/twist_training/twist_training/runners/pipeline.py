@@ -31,7 +31,7 @@ from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher, TeacherPolicy
 
 REFINEMENT = "refinement.json"
-"""In the folder of a run whose behaviour was refined: the command that did it."""
+"""In the folder of a refined run: the commands that did it; see `refinements`."""
 STAGES = ("teacher", "collect", "render", "distil", "export", "evaluate")
 
 
@@ -193,11 +193,16 @@ class Pipeline:
 
     def _commands(self) -> str:
         """The command lines that repeat this run, one below the other."""
-        lines = [command_of(self.session.config)]
-        refinement = self.session.folder / REFINEMENT
-        if refinement.exists():
-            lines.append(json.loads(refinement.read_text())["command"])
-        return "\n".join(lines)
+        return "\n".join([command_of(self.session.config), *refinements(self.session.folder)])
+
+
+def refinements(folder: Path) -> list[str]:
+    """The commands that refined the run in `folder`, first to last; none where nothing did."""
+    path = folder / REFINEMENT
+    if not path.exists():
+        return []
+    record = json.loads(path.read_text())
+    return [*record.get("before", []), record["command"]]
 
 
 def default_folder(config: TrainingConfig) -> Path:
