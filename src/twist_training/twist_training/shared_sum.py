@@ -1,9 +1,8 @@
 """Sums over the processes of one machine, through memory that they share.
 
 Gloo sends tensors through sockets, also to a neighbour on the same machine; for the gradients of a
-small network that takes as long as a tenth to a quarter of the step that computed them. Through
-shared memory it is one write and one read. Gloo still says when everybody has written, and notices
-when somebody is gone.
+small network that takes a tenth of the step that computed them. Through shared memory it is one
+write and one read. Gloo still says when everybody has written, and notices when somebody is gone.
 """
 
 from __future__ import annotations
@@ -31,11 +30,6 @@ class SharedSum:
     def __init__(self, rank: int, slots: Tensor) -> None:
         self._rank, self._slots = rank, slots
         self._turn = 0
-
-    @property
-    def size(self) -> int:
-        """Length of the vectors."""
-        return self._slots.shape[-1]
 
     def __call__(self, parts: list[Tensor]) -> Tensor:
         """The sum over all processes of the concatenated, flattened `parts`, (size,)."""
