@@ -110,15 +110,15 @@ def main(arguments: list[str]) -> None:
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
     pipeline = Pipeline(_prepare(source, folder, settings), folder, folder / "checkpoint")
-    before = refinements(source)
-    command = _command(settings, pipeline.session.config, len(before))
+    command = _command(settings, pipeline.session.config)
     if done := refinements(folder):
         _same(command, done[-1], folder)
     else:
         with pipeline.clock.measure("refine"):
             refine(pipeline.session, source, settings)
         with write_atomically(folder / REFINEMENT) as file:
-            file.write(json.dumps({"before": before, "command": command}, indent=2).encode())
+            record = {"before": refinements(source), "command": command}
+            file.write(json.dumps(record, indent=2).encode())
     for stage in ("export", "evaluate"):
         pipeline.run(stage)
 
@@ -159,14 +159,15 @@ def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> Traini
     return dataclasses.replace(config, evaluation=evaluation)
 
 
-def _command(settings: RefinementSettings, config: TrainingConfig, before: int) -> str:
-    """The command line that repeats this, after those of the run and of `before` refinements."""
+def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
+    """The command line that repeats this, after those that repeat the run and its refinements."""
     elsewhere = ("run", "output", "evaluation_workers")
     changed = [
         f"{item.name}={getattr(settings, item.name)}"
         for item in dataclasses.fields(settings)
         if item.name not in elsewhere and getattr(settings, item.name) != item.default
     ]
+    before = len(refinements(Path(settings.run)))
     run = f"{default_folder(config)}{before * '_refined'}"
     return " ".join(["twist-train", "refine", f"run={run}", *changed])
 
@@ -214,7 +215,7 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
         raise RunError(f"the teacher of {source} is not trained to its end: finish its stages")
     if student is None or not student["finished"]:
         raise RunError(f"the student of {source} is not trained to its end: finish its stages")
-    command = _command(settings, session.config, len(refinements(source)))
+    command = _command(settings, session.config)
     progress = session.load(_PROGRESS) or {
         "command": command,
         "turns": 0,

@@ -81,10 +81,10 @@ class ActorCritic(nn.Module):
         imagination = rssm.imagine(h, z, noise)
         believed = None if belief is None else belief.rssm.imagine(belief.h, belief.z, noise)
         seen, taken = [], []
+        by_actor = imagination if believed is None else believed
         with torch.no_grad():
             for t in range(horizon):
-                by_actor = imagination if believed is None else believed
-                seen.append(torch.cat([by_actor.h, by_actor.z.to(by_actor.h.dtype)], -1))
+                seen.append(by_actor.features)
                 # The environment's gate does the same to the translation.
                 action = project_to_unit_ball(self.actor(seen[-1]).rsample(uniform[:, t]))
                 taken.append(action)

@@ -135,8 +135,7 @@ def imagine_with_noise(
     imagination = teacher.rssm.imagine(h, z, latent_noise)
     actions: list[Tensor] = []
     for _ in range(horizon):
-        seen = torch.cat([imagination.h, imagination.z.to(imagination.h.dtype)], -1)
-        action = actor(seen).rsample()
+        action = actor(imagination.features).rsample()
         noise = draw_rows(lambda shape: torch.randn(shape, device=h.device), action.shape)
         action = (action + action_noise * noise).clamp(-1.0, 1.0)
         action = project_to_unit_ball(action)

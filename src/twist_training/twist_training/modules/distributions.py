@@ -16,20 +16,18 @@ _LOG_SQRT_2PI_E = 0.5 * math.log(2.0 * math.pi * math.e)
 
 def gumbel_like(logits: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Standard Gumbel noise of the shape of `logits`; argmax(logits + noise) is a sample."""
-    uniform = draw_rows(
-        lambda shape: torch.rand(
-            shape, dtype=logits.dtype, device=logits.device, generator=generator
-        ),
-        logits.shape,
-    )
+    uniform = uniform_like(logits, generator)
     # In place: fresh memory for every operation costs more than the logarithms do.
     return uniform.clamp_(1e-10, 1.0 - 1e-7).log_().neg_().log_().neg_()
 
 
-def uniform_like(tensor: Tensor) -> Tensor:
+def uniform_like(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Random numbers from [0, 1) of the shape of `tensor`."""
     return draw_rows(
-        lambda shape: torch.rand(shape, dtype=tensor.dtype, device=tensor.device), tensor.shape
+        lambda shape: torch.rand(
+            shape, dtype=tensor.dtype, device=tensor.device, generator=generator
+        ),
+        tensor.shape,
     )
 
 

@@ -64,7 +64,7 @@ class ScanSteps:
     """The forward pass of a scan, one step after the other, with what its backward pass needs.
 
     Whoever decides the actions on the way takes the steps alone and hands them to `fused_scan`.
-    Makes no graph: to be called without gradients, outside autocast's reach.
+    Makes no graph: to be called without gradients.
 
     Args:
         h: deterministic state before the first step, float32, (B, D).
@@ -77,7 +77,7 @@ class ScanSteps:
         length, batch, groups, classes = noise.shape
         size, hidden = h.shape[-1], weights.latent.shape[0]
         kind, empty = weights.latent.dtype, h.new_empty
-        self.weights, self.length, self.taken = weights, length, 0
+        self.weights, self.taken = weights, 0
         # The GRU's input [x, h] of every step and the z before it, in the working precision.
         self.inputs = empty(length + 1, batch, hidden + size, dtype=kind)
         self.inputs[0, :, hidden:] = h

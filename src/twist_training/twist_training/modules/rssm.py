@@ -287,6 +287,11 @@ class Imagination:
         self._taken = 0
         self.h, self.z = h.detach(), z.detach()
 
+    @property
+    def features(self) -> Tensor:
+        """[h, z] after the steps so far, (B, D + S * C)."""
+        return torch.cat([self.h, self.z.to(self.h.dtype)], dim=-1)
+
     @torch.no_grad()
     def step(self, action: Tensor) -> None:
         """One more step with `action`, (B, A), without gradients."""
@@ -310,17 +315,13 @@ class FusedImagination(Imagination):
     @torch.no_grad()
     def __init__(self, rssm: Rssm, h: Tensor, z: Tensor, noise: Tensor) -> None:
         super().__init__(rssm, h, z, noise)
-        weights = rssm._prior_weights()
-        self._steps = ScanSteps(self.h, self.z, noise.transpose(0, 1), weights)
-        kind, latent = weights.latent.dtype, rssm.config.stochastic
-        self._from_action = rssm.input.weight[:, latent:].t().to(kind), rssm.input.bias.to(kind)
-        self._bias = rssm.prior_hidden.bias.to(kind)
+        self._steps = ScanSteps(self.h, self.z, noise.transpose(0, 1), rssm._prior_weights())
+        self._bias = _cast(rssm.prior_hidden.bias)
 
     @torch.no_grad()
     def step(self, action: Tensor) -> None:
         """One more step with `action`, (B, A), without gradients."""
-        weight, bias = self._from_action
-        self._steps.step(torch.addmm(bias, action.to(weight.dtype), weight), self._bias)
+        self._steps.step(self._rssm._from_action(action[:, None])[0], self._bias)
         self.h, self.z = self._steps.state
 
     def latents(self, actions: Tensor) -> LatentSequence:
