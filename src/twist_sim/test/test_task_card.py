@@ -74,6 +74,9 @@ def test_a_card_at_a_path_equals_the_shipped_one(write_card):
         ("rule_parameters.reech", 0.2, r"rule_parameters: unknown keys \['reech'\]"),
         ("rule_parameters.reach", None, r"rule_parameters: missing keys \['reach'\]"),
         ("rule_parameters.near_width", 0.0, r"rule_parameters: near_width must be positive"),
+        ("refinement.reech", 0.2, r"no rule parameters of block_push: \['reech'\]"),
+        ("refinement.near_width", 0.0, r"rule_parameters: near_width must be positive"),
+        ("refinement", [1], r"refinement: expected a mapping"),
         ("object.size", "big", r"object\.size: expected a number, found 'big'"),
         ("object.size", True, r"object\.size: expected a number, found True"),
         ("object.size", math.nan, r"object\.size: expected a finite number"),
@@ -112,6 +115,23 @@ def test_a_wrong_card_is_refused_naming_file_and_key(write_card, key, value, com
     path = write_card(key, value)
     with pytest.raises(TaskCardError, match=rf"{path}.*{complaint}"):
         load_task_card(path)
+
+
+def test_a_refined_card_differs_in_the_rule_parameters_that_its_refinement_names(write_card):
+    card = load_task_card("block_push")
+    refined = card.refined()
+    changed = {
+        name: value
+        for name, value in refined.rule_parameters.items()
+        if value != card.rule_parameters[name]
+    }
+    assert changed == card.refinement != {}
+    assert refined.source == card.source
+    assert card.refined(press_weight=7.0).rule_parameters["press_weight"] == 7.0
+    with pytest.raises(TaskCardError, match=r"no rule parameters of block_push: \['pres'\]"):
+        card.refined(pres=1.0)
+    without = load_task_card(write_card("refinement"))
+    assert without.refined().rule_parameters == without.rule_parameters
 
 
 def test_cards_travel_to_worker_processes():

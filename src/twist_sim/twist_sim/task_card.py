@@ -7,6 +7,7 @@ simulator, for training and for evaluation. Units are SI, the frame is the robot
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -321,6 +322,8 @@ class TaskCard:
 
     Attributes:
         rule_parameters: plain data for the task's rules, validated by them.
+        refinement: those of them that are others for a behaviour which has learned the task; see
+            `refined`.
         randomisation: plain data for the appearance sampler, validated by it.
         source: the file the card was read from.
     """
@@ -344,6 +347,7 @@ class TaskCard:
     randomisation: Mapping[str, Any] = field(hash=False)
     goal: GoalModel | None = None
     practice: tuple[PracticeStart, ...] = ()
+    refinement: Mapping[str, Any] = field(hash=False, default_factory=dict)
     source: Path = field(init=False, compare=False, default=Path())
 
     def __post_init__(self) -> None:
@@ -397,6 +401,25 @@ class TaskCard:
         from twist_sim.tasks import make_rules  # rules read cards: importing here breaks the cycle
 
         return make_rules(self)
+
+    def refined(self, **parameters: float) -> TaskCard:
+        """The card as it judges a behaviour that has learned the task.
+
+        Args:
+            **parameters: rule parameters that are others than the card's `refinement` says.
+
+        Raises:
+            TaskCardError: the card has no such rule parameter.
+        """
+        changed = {**self.refinement, **parameters}
+        if unknown := sorted(changed.keys() - self.rule_parameters.keys()):
+            raise TaskCardError(
+                f"{self.source}: no rule parameters of {self.task}: {unknown}; known: "
+                f"{sorted(self.rule_parameters)}"
+            )
+        card = dataclasses.replace(self, rule_parameters={**self.rule_parameters, **changed})
+        object.__setattr__(card, "source", self.source)
+        return card
 
     def contract(self, observes_ee_position: bool) -> PolicyContract:
         """What a policy for this task has to agree on with simulator and robot.
@@ -458,6 +481,7 @@ def load_task_card(name_or_path: str | Path) -> TaskCard:
         raise TaskCardError(
             f"{path}: task: expected {path.stem!r} (the file name), found {card.task!r}"
         )
+    card.refined().task_rules  # noqa: B018 - refuses parameters that its rules do not take
     try:
         card.contract(observes_ee_position=False)  # refuses cards no policy could be made for
     except ContractError as error:

@@ -243,7 +243,7 @@ def test_a_signal_stops_a_run_cleanly(number: signal.Signals, tmp_path: Path) ->
     assert (folder / "timing.json").exists()
 
 
-@pytest.mark.parametrize("options", [[], ["belief=student"]])
+@pytest.mark.parametrize("options", [["belief=teacher", "rounds=0"], ["rounds=0"]])
 def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_else(
     options: list[str], run_folder: Path, tmp_path: Path
 ) -> None:
@@ -279,7 +279,7 @@ def test_an_interrupted_refinement_in_rounds_ends_as_one_that_was_not(
 ) -> None:
     def refine(name: str) -> Path:
         folder = tmp_path / name
-        options = ["steps=2", "belief=student", "rounds=1", "student_steps=2"]
+        options = ["steps=2", "rounds=1", "student_steps=2"]
         main(["refine", f"run={run_folder}", f"output={folder}", *options, "evaluation_workers=1"])
         return folder
 
@@ -310,7 +310,8 @@ def _interrupted(*_: object) -> None:
 def test_a_refinement_is_not_continued_with_other_settings(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refined = ["refine", f"run={run_folder}", f"output={tmp_path}", "evaluation_workers=1"]
+    refined = ["refine", f"run={run_folder}", f"output={tmp_path}", "rounds=0"]
+    refined += ["evaluation_workers=1"]
     assert main([*refined, "steps=1"]) == 0
     assert main([*refined, "steps=2"]) == 1
     assert "was started as 'twist-train refine" in capsys.readouterr().err
@@ -322,10 +323,11 @@ def test_a_refinement_of_a_refinement_names_the_commands_of_both(
     once, twice = tmp_path / "once", tmp_path / "twice"
     for source, folder, steps in ((run_folder, once, 1), (once, twice, 2)):
         arguments = ["refine", f"run={source}", f"output={folder}", f"steps={steps}"]
+        arguments += ["rounds=0"]
         assert main([*arguments, "evaluation_workers=1"]) == 0
     assert load_checkpoint(twice / "checkpoint").training["command"].splitlines()[1:] == [
-        "twist-train refine run=runs/block_push_smoke_seed0 steps=1",
-        "twist-train refine run=runs/block_push_smoke_seed0_refined steps=2",
+        "twist-train refine run=runs/block_push_smoke_seed0 steps=1 rounds=0",
+        "twist-train refine run=runs/block_push_smoke_seed0_refined steps=2 rounds=0",
     ]
 
 

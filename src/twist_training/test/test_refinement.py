@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from twist_sim.task_card import TaskCardError, load_task_card
+from twist_sim.tasks import TaskRules
 from twist_training.cli import main
 from twist_training.configuration import ConfigurationError, parse_arguments
 from twist_training.refinement import rules_with
@@ -50,21 +51,28 @@ def test_other_rules_give_other_rewards(tmp_path: Path) -> None:
     assert again.reward[0, 0] == 0.0
 
 
-def test_a_refinement_may_ask_for_another_reward_than_the_cards(tmp_path: Path) -> None:
+def test_a_refinement_judges_by_the_cards_refined_rules_or_by_those_it_asks_for(
+    tmp_path: Path,
+) -> None:
     card = load_task_card("block_push")
     episodes = _random_episodes("block_push", 1, 5, tmp_path)
-    as_card = judged_again(episodes, rules_with(card, ""))
-    np.testing.assert_allclose(as_card.reward, episodes.reward, atol=1e-4)
-    dearer = rules_with(card, "press_weight=4,reach_weight=0.001")
-    assert not np.allclose(judged_again(episodes, dearer).reward, episodes.reward, atol=1e-3)
-    assert card.task_rules is not dearer, "the card stays as it is"
-    assert card.rule_parameters["press_weight"] != 4
+
+    def judged(rules: TaskRules) -> np.ndarray:
+        return judged_again(episodes, rules).reward
+
+    refined = judged(rules_with(card, ""))
+    np.testing.assert_array_equal(refined, judged(card.refined().task_rules))
+    assert not np.allclose(refined, episodes.reward, atol=1e-3)
+    as_before = ",".join(f"{name}={card.rule_parameters[name]}" for name in card.refinement)
+    np.testing.assert_allclose(judged(rules_with(card, as_before)), episodes.reward, atol=1e-4)
+    other = judged(rules_with(card, "press_weight=4,reach_weight=0.001"))
+    assert not np.allclose(other, refined, atol=1e-3)
 
 
 @pytest.mark.parametrize(
     ("reward", "error", "reason"),
     [
-        ("pres_weight=4", ConfigurationError, "'pres_weight' is no rule parameter of block_push"),
+        ("pres_weight=4", TaskCardError, "no rule parameters of block_push: .'pres_weight'"),
         ("press_weight=much", ConfigurationError, "must be a number, found 'much'"),
         ("press_weight", ConfigurationError, "must be a number, found ''"),
         ("press_weight=-1", TaskCardError, "press_weight"),

@@ -42,7 +42,7 @@ tools, each with settings of its own (twist-train TOOL name=value ...; resumable
   robustness success and surprise of checkpoint=FOLDER when camera, light, timing, object differ
   diagnose   what the belief of checkpoint=FOLDER gets wrong, and when it fails
   sweep      students over tasks, seeds and variants of file=FILE; without it, ablations
-  refine     behaviour of the finished run=FOLDER, for the task card's present reward
+  refine     the finished run=FOLDER: a gentler behaviour, which bears what its student gets wrong
 
 common settings (default):
   task       {", ".join(available_tasks())} (block_push)

@@ -1,9 +1,9 @@
 """``twist-train refine``: a trained behaviour learns more, without a new run.
 
-It learns the task card's present reward, or the one that ``reward=`` asks for. The teacher's world
-model stays as it is, frozen: what the world does has not changed. The episodes of the run are
-judged again by the rules, the reward head learns what they say, and actor and critic learn from it
-in imagination. That takes minutes where a new run takes hours.
+It learns the reward that the task card has for a refinement, or the one that ``reward=`` asks for.
+The teacher's world model stays as it is, frozen: what the world does has not changed. The episodes
+of the run are judged again by the rules, the reward head learns what they say, and actor and critic
+learn from it in imagination. That takes minutes where a new run takes hours.
 
 With ``belief=student`` the behaviour also learns to bear what the student gets wrong. The imagined
 world goes on from what the teacher knows of a stored instant, but the actor is shown what the
@@ -72,8 +72,7 @@ class RefinementSettings:
         actor_lr: learning rate of the actor at the start; it falls to a twentieth.
         critic_lr: likewise of critic and reward head.
         belief: what the actor sees in imagination, ``teacher`` or ``student``.
-        reward: parameters of the card's rules that are others here, ``NAME=VALUE,NAME=VALUE``;
-            empty for those of the card.
+        reward: rule parameters that are others than the card's, ``NAME=VALUE,NAME=VALUE``.
         rounds: turns of the student, each followed by another one of the behaviour.
         student_steps: gradient steps of the student in each of its turns.
         student_lr: learning rate of the student at the start of a turn; it falls to a twentieth.
@@ -82,14 +81,14 @@ class RefinementSettings:
 
     run: str = ""
     output: str = ""
-    steps: int = 3000
+    steps: int = 1500
     actor_lr: float = 2e-4
     critic_lr: float = 3e-4
-    belief: str = "teacher"
+    belief: str = "student"
     reward: str = ""
-    rounds: int = 0
-    student_steps: int = 600
-    student_lr: float = 3e-4
+    rounds: int = 1
+    student_steps: int = 800
+    student_lr: float = 5e-4
     evaluation_workers: int = 2
 
 
@@ -173,7 +172,7 @@ def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
 
 
 def rules_with(card: TaskCard, reward: str) -> TaskRules:
-    """The card's rules with the parameters that `reward` names changed.
+    """The rules of a behaviour that has learned the task, with those that `reward` names changed.
 
     Args:
         card: of the task.
@@ -183,20 +182,16 @@ def rules_with(card: TaskCard, reward: str) -> TaskRules:
         ConfigurationError: a parameter is not one of the card's, or its value no number.
         TaskCardError: the rules refuse a value.
     """
-    parameters = dict(card.rule_parameters)
+    parameters = {}
     for item in filter(None, reward.split(",")):
         name, _, value = item.partition("=")
-        if name not in parameters:
-            raise ConfigurationError(
-                f"reward: {name!r} is no rule parameter of {card.task}; known: {sorted(parameters)}"
-            )
         try:
             parameters[name] = float(value)
         except ValueError:
             raise ConfigurationError(
                 f"reward: {name} must be a number, found {value!r}; write NAME=VALUE,NAME=VALUE"
             ) from None
-    return dataclasses.replace(card, rule_parameters=parameters).task_rules
+    return card.refined(**parameters).task_rules
 
 
 def refine(session: Session, source: Path, settings: RefinementSettings) -> None:
