@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from twist_training.cli import main
-from twist_training.configuration import ConfigurationError
+from twist_training.configuration import ConfigurationError, DistillationConfig
 from twist_training.session import RunError
 from twist_training.sweep import command
 from twist_training.sweep.executors import executor_named, run_locally, run_on_ray
 from twist_training.sweep.job import RESULT, run_job
-from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep
+from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep, warm_ups
 from twist_training.sweep.report import markdown, results_of
 
 TINY = [
@@ -59,19 +59,20 @@ def _sweep(variants: dict[str, tuple[str, ...]], **more: Any) -> Sweep:
     )
 
 
-def test_the_shipped_sweep_has_the_papers_ablations_and_ours() -> None:
+def test_the_shipped_sweep_has_the_papers_ablations_with_copied_and_with_learned_dynamics() -> None:
     sweep = read_sweep(SHIPPED)
     assert len(sweep.seeds) == 3
     makers, students = plan(sweep, Path("out"), "")
     assert len(makers) == 3
-    # Preset cpu copies the dynamics already: that variant and the full method are one run.
-    assert len(students) == 3 * 4
-    shared = [run.variants for run in students if len(run.variants) > 1]
-    assert shared == [("full", "dynamics copied from the teacher")] * 3
-    noise = next(run for run in students if "without action noise in imagination" in run.variants)
-    assert noise.config.distillation.imagination_noise == 0.0
-    off = next(run for run in students if "without imagined distillation" in run.variants)
-    assert off.config.distillation.imagination_scale == 0.0
+    assert len(students) == 3 * 6
+    found = {
+        (d.dynamics_from_teacher, d.imagination_noise, d.imagination_scale)
+        for d in (run.config.distillation for run in students)
+    }
+    usual = DistillationConfig()
+    noise, scale = usual.imagination_noise, usual.imagination_scale
+    methods = [(noise, scale), (0.0, scale), (noise, 0.0)]
+    assert found == {(copied, *method) for copied in (True, False) for method in methods}
 
 
 def test_the_small_ablations_are_the_same_with_smaller_students() -> None:
@@ -79,6 +80,8 @@ def test_the_small_ablations_are_the_same_with_smaller_students() -> None:
     assert (small.variants, small.seeds, small.tasks) == (whole.variants, whole.seeds, whole.tasks)
     _, students = plan(small, Path("out"), "")
     assert {run.config.distillation.steps for run in students} == {300}
+    # Warm-up does not depend on the dynamics: one for each teacher.
+    assert len(warm_ups(students)) == 3
 
 
 def test_students_of_a_seed_share_its_teacher_and_have_folders_of_their_own() -> None:
@@ -273,7 +276,14 @@ def test_without_ray_local_processes_are_taken(monkeypatch: pytest.MonkeyPatch) 
 def test_a_table_of_runs_becomes_interquartile_means() -> None:
     rng = np.random.default_rng(0)
     rows = [
-        {"task": task, "variant": "full", "seed": seed, "episodes": 100, "successes": successes}
+        {
+            "task": task,
+            "variant": "full",
+            "seed": seed,
+            "episodes": 100,
+            "successes": successes,
+            "object_error": 0.01 * (1 + seed),
+        }
         for task in ("a", "b")
         for seed, successes in enumerate(rng.integers(60, 100, 3).tolist())
     ]
@@ -282,4 +292,5 @@ def test_a_table_of_runs_becomes_interquartile_means() -> None:
     assert result.iqm.estimate == pytest.approx(middle.mean())
     assert min(result.runs) <= result.iqm.low <= result.iqm.estimate <= result.iqm.high
     assert len(result.scores) == 2
+    assert "| 100 | 1.0 to 3.0 |" in markdown([result], "title")
     assert "- (one run)" in markdown(results_of(rows[:1], ["full"]), "title")
