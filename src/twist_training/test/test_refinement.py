@@ -65,8 +65,11 @@ def test_a_refinement_judges_by_the_cards_refined_rules_or_by_those_it_asks_for(
     assert not np.allclose(refined, episodes.reward, atol=1e-3)
     as_before = ",".join(f"{name}={card.rule_parameters[name]}" for name in card.refinement)
     np.testing.assert_allclose(judged(rules_with(card, as_before)), episodes.reward, atol=1e-4)
-    other = judged(rules_with(card, "press_weight=4,reach_weight=0.001"))
-    assert not np.allclose(other, refined, atol=1e-3)
+    dearer = rules_with(card, "press_weight=4,reach_weight=0.001")
+    assert not np.allclose(judged(dearer), refined, atol=1e-3)
+    assert not np.allclose(judged(dearer), episodes.reward, atol=1e-3)
+    assert card.task_rules is not dearer, "the card stays as it is"
+    assert card.rule_parameters["press_weight"] != 4
 
 
 @pytest.mark.parametrize(

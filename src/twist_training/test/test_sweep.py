@@ -84,6 +84,18 @@ def test_the_small_ablations_are_the_same_with_smaller_students() -> None:
     assert len(warm_ups(students)) == 3
 
 
+def test_variants_that_come_to_the_same_settings_are_trained_once() -> None:
+    # The preset copies the dynamics already.
+    copied = ("distillation.dynamics_from_teacher=true",)
+    anew = ("distillation.dynamics_from_teacher=false",)
+    _, students = plan(
+        _sweep({"full": (), "copied": copied, "anew": anew}, seeds=(0, 1, 2)), Path("out"), ""
+    )
+    assert len(students) == 3 * 2
+    shared = [run.variants for run in students if len(run.variants) > 1]
+    assert shared == [("full", "copied")] * 3
+
+
 def test_students_of_a_seed_share_its_teacher_and_have_folders_of_their_own() -> None:
     sweep = _sweep(
         {"a": (), "b": ("distillation.steps=5",)}, seeds=(0, 1), tasks=("block_push", "block_lift")

@@ -179,8 +179,8 @@ def rules_with(card: TaskCard, reward: str) -> TaskRules:
         reward: ``NAME=VALUE,NAME=VALUE``.
 
     Raises:
-        ConfigurationError: a parameter is not one of the card's, or its value no number.
-        TaskCardError: the rules refuse a value.
+        ConfigurationError: a value is no number.
+        TaskCardError: a parameter is not one of the card's, or the rules refuse its value.
     """
     parameters = {}
     for item in filter(None, reward.split(",")):
