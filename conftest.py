@@ -7,6 +7,7 @@ import ctypes.util
 import itertools
 import os
 import secrets
+import signal
 import tempfile
 from collections.abc import Iterator
 from typing import Any
@@ -46,6 +47,10 @@ os.environ["ROS_DOMAIN_ID"] = str(next(_unused_domain_ids))
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="twist-test-ros-log-"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MUJOCO_GL", _default_gl())
+
+# `make test &` in a script starts with Ctrl-C ignored, and every process below inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

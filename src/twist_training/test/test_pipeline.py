@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import shutil
 import signal
 import subprocess
@@ -60,6 +62,11 @@ TINY = [
     "evaluation.workers=1",
     "collection.workers=1",
 ]
+HERE = ["processes=1", "evaluation_workers=1"]
+"""A refinement without other processes."""
+
+
+TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,22 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "tiny"
     assert main(["all", *TINY, f"output={folder}"]) == 0
     return folder
+
+
+@TWO_CORES
+@pytest.mark.parametrize("stage", ["export", "evaluate"])
+@pytest.mark.timeout(300)
+def test_the_last_stages_can_be_repeated_by_two_processes(
+    stage: str, run_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    command = [sys.executable, "-m", "twist_training", stage, *TINY, f"output={folder}"]
+    said = subprocess.run(
+        [*command, "processes=2"], check=True, timeout=250, stdout=subprocess.PIPE, text=True
+    ).stdout
+    assert "2 processes" in said
+    assert f"stage {stage}: done" in said
 
 
 def test_the_pipeline_leaves_a_verified_checkpoint_with_its_numbers(run_folder: Path) -> None:
@@ -250,7 +273,7 @@ def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_
     refined = tmp_path / "refined"
     before = (run_folder / "teacher.pt").read_bytes()
     arguments = ["refine", f"run={run_folder}", f"output={refined}", "steps=3", *options]
-    assert main([*arguments, "evaluation_workers=1"]) == 0
+    assert main([*arguments, *HERE]) == 0
 
     assert (run_folder / "teacher.pt").read_bytes() == before, "the run stays as it is"
     old = torch.load(run_folder / "teacher.pt", weights_only=False)["best"]
@@ -280,7 +303,7 @@ def test_an_interrupted_refinement_in_rounds_ends_as_one_that_was_not(
     def refine(name: str) -> Path:
         folder = tmp_path / name
         options = ["steps=2", "rounds=1", "student_steps=2"]
-        main(["refine", f"run={run_folder}", f"output={folder}", *options, "evaluation_workers=1"])
+        main(["refine", f"run={run_folder}", f"output={folder}", *options, *HERE])
         return folder
 
     whole = refine("whole")
@@ -303,6 +326,27 @@ def test_an_interrupted_refinement_in_rounds_ends_as_one_that_was_not(
             assert torch.equal(one[name], other[name]), name
 
 
+@TWO_CORES
+@pytest.mark.timeout(300)
+def test_two_processes_refine_as_one_does(run_folder: Path, tmp_path: Path) -> None:
+    def refine(processes: int) -> list[dict[str, float]]:
+        folder = tmp_path / str(processes)
+        options = ["steps=2", "student_steps=2", "evaluation_workers=1"]
+        command = [sys.executable, "-m", "twist_training", "refine", f"run={run_folder}"]
+        command += [f"output={folder}", f"processes={processes}", *options]
+        subprocess.run(command, check=True, timeout=250)
+        assert load_checkpoint(folder / "checkpoint").measured
+        assert len(list((folder / "tensorboard" / "refine").iterdir())) == 1, "one writes"
+        return [json.loads(line) for line in (folder / "refine.jsonl").open()]
+
+    one, two = refine(1), refine(2)
+    assert len(one) == len(two) == 3, "behaviour, student, behaviour"
+    for alone, together in zip(one, two, strict=True):
+        alone.pop("time"), together.pop("time")
+        # bfloat16, and sums in another order.
+        assert together == pytest.approx(alone, rel=0.02, abs=0.002)
+
+
 def _interrupted(*_: object) -> None:
     raise KeyboardInterrupt
 
@@ -311,7 +355,7 @@ def test_a_refinement_is_not_continued_with_other_settings(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refined = ["refine", f"run={run_folder}", f"output={tmp_path}", "rounds=0"]
-    refined += ["evaluation_workers=1"]
+    refined += HERE
     assert main([*refined, "steps=1"]) == 0
     assert main([*refined, "steps=2"]) == 1
     assert "was started as 'twist-train refine" in capsys.readouterr().err
@@ -323,8 +367,7 @@ def test_a_refinement_of_a_refinement_names_the_commands_of_both(
     once, twice = tmp_path / "once", tmp_path / "twice"
     for source, folder, steps in ((run_folder, once, 1), (once, twice, 2)):
         arguments = ["refine", f"run={source}", f"output={folder}", f"steps={steps}"]
-        arguments += ["rounds=0"]
-        assert main([*arguments, "evaluation_workers=1"]) == 0
+        assert main([*arguments, "rounds=0", *HERE]) == 0
     assert load_checkpoint(twice / "checkpoint").training["command"].splitlines()[1:] == [
         "twist-train refine run=runs/block_push_smoke_seed0 steps=1 rounds=0",
         "twist-train refine run=runs/block_push_smoke_seed0_refined steps=2 rounds=0",
@@ -339,6 +382,6 @@ def test_a_students_belief_is_not_refined_without_its_pictures(
     (source / "images_student_0.npy").unlink()
     refined = tmp_path / "refined"
     arguments = ["refine", f"run={source}", f"output={refined}", "belief=student"]
-    assert main([*arguments, "steps=1", "evaluation_workers=1"]) == 1
+    assert main([*arguments, "steps=1", *HERE]) == 1
     assert "belief=student needs the pictures" in capsys.readouterr().err
     assert not (refined / "checkpoint").exists()

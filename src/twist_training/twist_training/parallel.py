@@ -75,6 +75,21 @@ class Processes:
         size = len(array) // self.count
         return array[self.rank * size : (self.rank + 1) * size]
 
+    def joined(self, part: Tensor, sizes: list[int]) -> Tensor:
+        """The rows of every process, one's below the other's.
+
+        Args:
+            part: this process's rows.
+            sizes: how many rows each process has, by rank.
+        """
+        if self.count == 1:
+            return part
+        parts = [part.new_empty(size, *part.shape[1:]) for size in sizes]
+        parts[self.rank] = part.contiguous()
+        for rank, rows in enumerate(parts):
+            dist.broadcast(rows, src=rank)
+        return torch.cat(parts)
+
     def average_gradients(self, modules: Iterable[nn.Parameter]) -> None:
         """Replaces the gradients by their means over all processes."""
         if self.count == 1:

@@ -16,8 +16,10 @@ and is distilled with what it met, before the behaviour learns again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ from twist_training.configuration import (
     TrainingConfig,
     with_arguments,
 )
+from twist_training.local_processes import companions, process_count
 from twist_training.modules.rssm import LatentSequence
 from twist_training.progress import ProgressBar
 from twist_training.runners.collect import render_episodes
@@ -76,7 +79,8 @@ class RefinementSettings:
         rounds: turns of the student, each followed by another one of the behaviour.
         student_steps: gradient steps of the student in each of its turns.
         student_lr: learning rate of the student at the start of a turn; it falls to a twentieth.
-        evaluation_workers: processes of the evaluation.
+        processes: that train together, as the setting of the same name of a run.
+        evaluation_workers: processes in which the student acts.
     """
 
     run: str = ""
@@ -89,6 +93,7 @@ class RefinementSettings:
     rounds: int = 1
     student_steps: int = 800
     student_lr: float = 5e-4
+    processes: int = 2
     evaluation_workers: int = 2
 
 
@@ -108,22 +113,35 @@ def main(arguments: list[str]) -> None:
     folder = Path(settings.output or f"{source}_refined")
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
-    pipeline = Pipeline(_prepare(source, folder, settings), folder, folder / "checkpoint")
+    config = _config(settings)
+    if os.environ.get("RANK", "0") == "0":
+        _prepare(source, folder, config)
+    with companions(process_count(config), ["refine", *arguments]):
+        _run(Pipeline(config, folder, folder / "checkpoint"), source, settings)
+
+
+def _run(pipeline: Pipeline, source: Path, settings: RefinementSettings) -> None:
+    """Every process's part."""
+    folder, processes = pipeline.session.folder, pipeline.session.processes
     command = _command(settings, pipeline.session.config)
-    if done := refinements(folder):
+    if done := processes.from_first(refinements(folder)):
         _same(command, done[-1], folder)
     else:
-        with pipeline.clock.measure("refine"):
+        with pipeline.clock.measure("refine") if processes.first else contextlib.nullcontext():
             refine(pipeline.session, source, settings)
-        with write_atomically(folder / REFINEMENT) as file:
-            record = {"before": refinements(source), "command": command}
-            file.write(json.dumps(record, indent=2).encode())
+        if processes.first:
+            with write_atomically(folder / REFINEMENT) as file:
+                record = {"before": refinements(source), "command": command}
+                file.write(json.dumps(record, indent=2).encode())
     for stage in ("export", "evaluate"):
         pipeline.run(stage)
+        processes.wait()
+    if processes.first:
+        print(f"refine: done, {pipeline.clock.seconds['refine'] / 60:.1f} min in all", flush=True)
 
 
 def _validate(settings: RefinementSettings) -> None:
-    for name in ("steps", "student_steps"):
+    for name in ("steps", "student_steps", "processes", "evaluation_workers"):
         if getattr(settings, name) < 1:
             raise ConfigurationError(f"{name} must be 1 or more, found {getattr(settings, name)}")
     for name in ("actor_lr", "critic_lr", "student_lr"):
@@ -143,9 +161,15 @@ def _same(mine: str, theirs: str, folder: Path) -> None:
         )
 
 
-def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> TrainingConfig:
-    """Makes the run folder: everything of `source`, to be read only. Returns its settings."""
-    config = settings_of(source)
+def _config(settings: RefinementSettings) -> TrainingConfig:
+    """The settings of the run that is refined, on this machine."""
+    config = settings_of(Path(settings.run))
+    evaluation = dataclasses.replace(config.evaluation, workers=settings.evaluation_workers)
+    return dataclasses.replace(config, processes=settings.processes, evaluation=evaluation)
+
+
+def _prepare(source: Path, folder: Path, config: TrainingConfig) -> None:
+    """Makes the run folder: everything of `source`, to be read only."""
     if not (source / "student.pt").exists():
         raise RunError(f"{source} has no student.pt: run its stage distil first")
     take_data_from(source, config, folder)
@@ -154,13 +178,11 @@ def _prepare(source: Path, folder: Path, settings: RefinementSettings) -> Traini
     for name in ("student.jsonl", "timing.json"):  # may be written to
         if (source / name).exists() and not (folder / name).exists():
             shutil.copyfile(source / name, folder / name)
-    evaluation = dataclasses.replace(config.evaluation, workers=settings.evaluation_workers)
-    return dataclasses.replace(config, evaluation=evaluation)
 
 
 def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
     """The command line that repeats this, after those that repeat the run and its refinements."""
-    elsewhere = ("run", "output", "evaluation_workers")
+    elsewhere = ("run", "output", "processes", "evaluation_workers")
     changed = [
         f"{item.name}={getattr(settings, item.name)}"
         for item in dataclasses.fields(settings)
@@ -280,7 +302,9 @@ class _Refined:
         """The student acts with the behaviour as it now is, in its round `number`, and learns."""
         session = self._session
         generator = session.seed(f"refine {turn}")
-        let_student_act(session, self.teacher, self.student, number)
+        if session.processes.first:
+            let_student_act(session, self.teacher, self.student, number)
+        session.processes.wait()
         data = render_episodes(session, Episodes.load(session.folder / "collected.npz"))
         add_student_rounds(session.folder, data)
         config = dataclasses.replace(
@@ -326,7 +350,10 @@ class JudgedEpisodes:
             )
 
     def sample(self, generator: np.random.Generator) -> tuple[Batch, Tensor | None]:
-        """A batch of windows, and the student's embedding of their pictures, (B, L, E)."""
+        """A batch of windows, and the student's embedding of their pictures, (B, L, E).
+
+        Both are this process's rows.
+        """
         session, config = self._session, self._session.config.teacher
         if self._embedding is None:
             return draw_batch(session, self._replay, generator), None
@@ -334,6 +361,7 @@ class JudgedEpisodes:
         rows, columns = sample_windows(
             len(episodes), episodes.steps + 1, config.batch, config.length, generator
         )
+        rows, columns = session.processes.rows(rows), session.processes.rows(columns)
         # The student's pictures are of what was executed, never of what was asked for.
         arrays = (episodes.state, episodes.previous_action, episodes.reward)
         batch = Batch(*(session.tensor(array[rows, columns]) for array in arrays))
@@ -354,16 +382,18 @@ def _embedded(
             "pictures of the run: refine a run that still has them"
         ) from error
     position = episodes.state[..., session.contract.state_slice("ee_position")]
+    shares = np.array_split(np.arange(len(position)), session.processes.count)
     rows = []
-    for pictures, measured in zip(
-        ProgressBar(images, f"embed {path.stem}", unit="episode"), position, strict=True
+    for episode in ProgressBar(
+        shares[session.processes.rank], f"embed {path.stem}", unit="episode"
     ):
         with session.autocast():
             embedding = student.embed(
-                session.tensor(pictures[:, 0].copy()), session.tensor(measured)
+                session.tensor(images[episode, :, 0].copy()), session.tensor(position[episode])
             )
-        rows.append(embedding.float().cpu().numpy())
-    return np.stack(rows)
+        rows.append(embedding.float())
+    joined = session.processes.joined(torch.stack(rows), [len(share) for share in shares])
+    return joined.cpu().numpy()
 
 
 class RefinementTrainer(BehaviourTrainer):
@@ -399,9 +429,13 @@ class RefinementTrainer(BehaviourTrainer):
         """One gradient step of each; returns the terms for the log.
 
         Args:
-            batch: windows of stored episodes.
+            batch: windows of stored episodes; with several processes, this one's rows.
             embedding: what the student's encoder makes of their pictures, (B, L, E).
         """
+        with self._session.processes.share():
+            return self._step(batch, embedding)
+
+    def _step(self, batch: Batch, embedding: Tensor | None) -> dict[str, Tensor]:
         world_model = self._teacher.world_model
         self._set_rates(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * self.steps / self._total)))
         with self._session.autocast():

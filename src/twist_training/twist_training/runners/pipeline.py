@@ -135,11 +135,11 @@ class Pipeline:
 
     def _export(self) -> None:
         session = self.session
+        trained, teacher = self._trained()
         if not session.processes.first:
             return
-        teacher = self.teacher()
         student, actor, decoder = script_modules(
-            self.student(), teacher.behaviour.actor, teacher.world_model, session.contract
+            trained, teacher.behaviour.actor, teacher.world_model, session.contract
         )
         write_checkpoint(
             self.checkpoint,
@@ -157,7 +157,12 @@ class Pipeline:
         shutil.copyfile(curve, self.checkpoint / "learning_curve.png")
         print(f"checkpoint: {self.checkpoint}\nlearning curve: {curve}")
 
+    def _trained(self) -> tuple[Student, Teacher]:
+        """What a run ends with; all processes read it together, also where only one uses it."""
+        return self.student(), self.teacher()
+
     def _evaluate(self) -> None:
+        self._trained()
         if not self.session.processes.first:
             return
         config = self.session.config.evaluation

@@ -172,7 +172,9 @@ def run_student_in_processes(
     if workers == 1:
         threads = torch.get_num_threads()
         try:
-            results = [run_student(jobs[0])]
+            # New networks draw weights; training goes on as if that had been another process.
+            with torch.random.fork_rng(devices=[]):
+                results = [run_student(jobs[0])]
         finally:
             torch.set_num_threads(threads)
     else:
