@@ -76,6 +76,8 @@ def test_the_recorded_command_repeats_the_settings() -> None:
         (["refine", "run=/nowhere", "steps=0"], 2, "steps must be 1 or more"),
         (["refine", "run=/nowhere", "step=3"], 2, "step"),
         (["refine", "run=/nowhere", "belief=mine"], 2, "use teacher or student"),
+        (["refine", "run=/nowhere", "last=both"], 2, "use behaviour or student"),
+        (["refine", "run=/nowhere", "processes=0"], 2, "processes must be 1 or more"),
         (["refine", "run=/nowhere", "rounds=-1"], 2, "rounds must not be negative"),
         (["refine", "run=/nowhere", "student_lr=0"], 2, "student_lr must be above 0"),
     ],

@@ -297,12 +297,13 @@ def test_refining_teaches_reward_actor_and_critic_the_present_rules_and_nothing_
     assert checkpoint.training["frames"] == unrefined.training["frames"]
 
 
-def test_an_interrupted_refinement_in_rounds_ends_as_one_that_was_not(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("turns", [["rounds=1"], ["rounds=0", "last=student"]])
+def test_an_interrupted_refinement_in_which_the_student_learns_ends_as_one_that_was_not(
+    turns: list[str], run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refine(name: str) -> Path:
         folder = tmp_path / name
-        options = ["steps=2", "rounds=1", "student_steps=2"]
+        options = ["steps=2", "student_steps=2", *turns]
         main(["refine", f"run={run_folder}", f"output={folder}", *options, *HERE])
         return folder
 

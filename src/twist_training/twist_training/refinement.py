@@ -77,6 +77,7 @@ class RefinementSettings:
         belief: what the actor sees in imagination, ``teacher`` or ``student``.
         reward: rule parameters that are others than the card's, ``NAME=VALUE,NAME=VALUE``.
         rounds: turns of the student, each followed by another one of the behaviour.
+        last: who learns last, ``behaviour`` or ``student``, for which it gets one more turn.
         student_steps: gradient steps of the student in each of its turns.
         student_lr: learning rate of the student at the start of a turn; it falls to a twentieth.
         processes: that train together, as the setting of the same name of a run.
@@ -91,6 +92,7 @@ class RefinementSettings:
     belief: str = "student"
     reward: str = ""
     rounds: int = 1
+    last: str = "behaviour"
     student_steps: int = 800
     student_lr: float = 5e-4
     processes: int = 2
@@ -151,6 +153,8 @@ def _validate(settings: RefinementSettings) -> None:
         raise ConfigurationError(f"rounds must not be negative, found {settings.rounds}")
     if settings.belief not in ("teacher", "student"):
         raise ConfigurationError(f"belief is {settings.belief!r}; use teacher or student")
+    if settings.last not in ("behaviour", "student"):
+        raise ConfigurationError(f"last is {settings.last!r}; use behaviour or student")
 
 
 def _same(mine: str, theirs: str, folder: Path) -> None:
@@ -219,8 +223,8 @@ def rules_with(card: TaskCard, reward: str) -> TaskRules:
 def refine(session: Session, source: Path, settings: RefinementSettings) -> None:
     """Refines the run `source`; writes ``teacher.pt`` and, after rounds, ``student.pt``.
 
-    Behaviour and student learn in turns, the behaviour first and last. An interrupted refinement
-    repeats the turn that it was in.
+    Behaviour and student learn in turns, the behaviour first. An interrupted refinement repeats the
+    turn that it was in.
 
     Raises:
         RunError: teacher, student or a file of pictures of `source` is missing, damaged or not
@@ -242,8 +246,9 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
     _same(command, progress["command"], session.folder)
     rounds_before = len(student_rounds(source))
     rules = rules_with(session.card, settings.reward)
+    turns = 2 * settings.rounds + (2 if settings.last == "student" else 1)
     with MetricLog(session, "refine") as log:
-        for turn in range(progress["turns"], 2 * settings.rounds + 1):
+        for turn in range(progress["turns"], turns):
             refined = _Refined(session, rules, progress["teacher"], progress["student"])
             if turn % 2 == 0:
                 refined.learn_behaviour(settings, turn, log)
@@ -257,7 +262,7 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
             }
             session.save(_PROGRESS, progress)
     session.save("teacher.pt", {**teacher, "best": progress["teacher"]})
-    if settings.rounds:
+    if turns > 1:
         session.save("student.pt", {**student, "student": progress["student"]})
 
 
