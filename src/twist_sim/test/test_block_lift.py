@@ -200,3 +200,89 @@ def test_the_reward_rises_along_the_way():
     assert RULES.reward(_state(0.14, tip=(0.5, 0.0, 0.02))) < rewards[3], (
         "a thrown cube earns nothing"
     )
+
+
+def _charged(state, weight="press_weight"):
+    """What the refined rules' term of this weight takes from the reward, per unit of weight."""
+    assert CARD.refinement[weight] > 0.0
+    alone = dict.fromkeys(CARD.refinement, 0.0) | {weight: 1.0}
+    return RULES.reward(state) - CARD.refined(**alone).task_rules.reward(state)
+
+
+@pytest.mark.parametrize(
+    ("tip", "width", "yaw", "charged"),
+    [
+        ((0.0, 0.0, 0.027), 0.02, 0.0, 1.0),  # closed, on the cube's top
+        ((0.0, 0.0, 0.038), 0.02, 0.0, 0.8),  # just over it
+        ((0.0, 0.0, 0.05), 0.02, 0.0, 0.0),  # well over it
+        ((0.0, 0.03, 0.027), 0.08, 0.0, 1.0),  # open, one finger on the top
+        ((0.0, -0.03, 0.027), 0.08, 0.0, 1.0),
+        ((0.0, 0.0, 0.027), 0.08, 0.0, 0.0),  # open, a finger on either side
+        ((0.0, 0.013, 0.027), 0.08, 0.0, 0.0),
+        ((0.0, 0.018, 0.027), 0.08, 0.0, 0.5),
+        ((0.0, 0.018, 0.027), 0.08, np.pi / 4, 1.0),  # a cube that is wider there
+        ((0.0, 0.018, 0.027), 0.08, -np.pi / 4, 1.0),
+        ((0.0, 0.08, 0.027), 0.08, 0.0, 0.0),  # beside the cube
+        ((0.04, 0.0, 0.027), 0.02, 0.0, 0.0),
+        ((0.0, 0.0, 0.0), 0.037, 0.0, 0.0),  # grasped
+        ((0.018, 0.0, 0.005), 0.042, np.pi / 4, 0.0),
+    ],
+)
+def test_a_refined_behaviour_is_charged_for_a_finger_on_the_cubes_top(tip, width, yaw, charged):
+    state = _state_over_cube(tip, width, yaw)
+    assert _charged(state) == pytest.approx(charged, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("height", "closed", "grasped", "charged"),
+    [
+        (0.1, True, False, 1.0),  # on the way down
+        (0.03, True, False, 1.0),
+        (0.0, True, False, 0.0),  # beside the cube
+        (0.0, True, True, 0.0),
+        (0.1, False, False, 0.0),
+    ],
+)
+def test_a_refined_behaviour_is_charged_for_closing_above_the_cube(
+    height, closed, grasped, charged
+):
+    state = _state_over_cube((0.0, 0.0, height), 0.05, closed=closed, grasped=grasped)
+    assert _charged(state, "early_weight") == pytest.approx(charged)
+
+
+def _state_over_cube(tip, width, yaw=0.0, closed=True, grasped=False):
+    cube = np.array([0.5, 0.0, 0.02])
+    turn = np.array([np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+    return RULES.privileged_state(
+        FakeScene(cube + tip, cube, turn, np.zeros(3), width, grasped, closed, 0.0)
+    )
+
+
+@pytest.mark.parametrize("closed_above", [True, False])
+def test_what_is_charged_is_what_presses_on_the_cube(scene, closed_above):
+    scene.reset(ON_TABLE)
+    scene.place_tool((0.5, 0.05, 0.09))
+    forces, charged = [], []
+
+    def move(height, steps):
+        for _ in range(steps):
+            step = np.clip(height - scene.tool_position[2], -0.02, 0.02)
+            scene.apply_target((0.5, 0.05, scene.tool_position[2] + step))
+            forces.append(np.linalg.norm(scene.contact_force))
+            charged.append(_charged(RULES.privileged_state(scene)))
+
+    if closed_above:
+        scene.command_gripper(close=True)
+        move(0.09, 8)
+        move(0.03, 6)
+        assert max(forces) > 25.0
+        assert max(charged) > 0.9
+    else:
+        move(0.02, 8)
+        scene.command_gripper(close=True)
+        move(0.02, 10)
+        assert scene.grasped
+        move(0.15, 10)
+        assert scene.object_position[2] > 0.12
+        assert max(forces) < 10.0
+        assert max(charged) == 0.0

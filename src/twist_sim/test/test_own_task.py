@@ -46,7 +46,7 @@ def card_file(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     data = yaml.safe_load(load_task_card("block_lift").source.read_text())
     data |= {"task": "reach", "rules": "reach_rules:ReachRules", "rule_parameters": {"limit": 0.06}}
-    del data["practice"]
+    del data["practice"], data["refinement"]
     path = tmp_path / "reach.yaml"
     path.write_text(yaml.safe_dump(data))
     return path

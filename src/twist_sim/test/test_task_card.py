@@ -76,6 +76,7 @@ def test_a_card_at_a_path_equals_the_shipped_one(write_card):
         ("rule_parameters.near_width", 0.0, r"rule_parameters: near_width must be positive"),
         ("refinement.reech", 0.2, r"no rule parameters of block_push: \['reech'\]"),
         ("refinement.near_width", 0.0, r"rule_parameters: near_width must be positive"),
+        ("refinement.press_weight", -1.0, r"rule_parameters: press_weight must"),
         ("refinement", [1], r"refinement: expected a mapping"),
         ("object.size", "big", r"object\.size: expected a number, found 'big'"),
         ("object.size", True, r"object\.size: expected a number, found True"),

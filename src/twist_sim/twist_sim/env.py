@@ -158,7 +158,9 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         state = self.rules.privileged_state(self.scene)
         truncated = bool(stopped) or self._step >= self.episode_steps
         info = self._info(state, delta, stopped)
-        return state.astype(np.float32), self.rules.reward(state), False, truncated, info
+        seen = state.astype(np.float32)
+        # Of what is seen, so that a stored episode can be judged again to the bit.
+        return seen, self.rules.reward(seen), False, truncated, info
 
     def _info(
         self, state: NDArray[np.float64], delta: NDArray[np.float64], stopped: str = ""

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -109,13 +109,19 @@ def _describe(hint: Any) -> str:
     return {int: "a whole number", str: "text", bool: "true or false"}.get(hint, str(hint))
 
 
-def require_positive_fields(parameters: Any) -> None:
+def require_positive_fields(parameters: Any, or_zero: Collection[str] = ()) -> None:
     """Refuses a dataclass of numbers, one of which is not positive.
+
+    Args:
+        parameters: the dataclass.
+        or_zero: names of fields that may be zero as well.
 
     Raises:
         ValueError: naming the field.
     """
     for field in dataclasses.fields(parameters):
         value = getattr(parameters, field.name)
-        if value <= 0:
+        if field.name in or_zero and value < 0:
+            raise ValueError(f"{field.name} must not be negative, found {value}")
+        if field.name not in or_zero and value <= 0:
             raise ValueError(f"{field.name} must be positive, found {value}")

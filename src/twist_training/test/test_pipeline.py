@@ -35,6 +35,7 @@ from twist_training.runners.pipeline import Pipeline
 from twist_training.runners.teacher import train_teacher
 from twist_training.session import RunError, Session
 from twist_training.shared_data import take_data_from, take_encoder_from
+from twist_training.storage.episodes import Episodes, judged_again
 from twist_training.teacher_policy import Teacher
 
 TINY = [
@@ -209,11 +210,21 @@ def test_an_encoder_that_does_not_fit_is_refused(run_folder: Path, tmp_path: Pat
         take_encoder_from(run_folder, parse_arguments(TINY), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("refined_steps", "stopped_at"),
+    [
+        pytest.param(0, 150, id="before its end"),
+        pytest.param(200, 150, id="before the refined rules"),
+        pytest.param(200, 250, id="before their first checkpoint"),
+        pytest.param(200, 376, id="after it"),
+    ],
+)
 def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    refined_steps: int, stopped_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped between two checkpoints, then continued: the same weights, bit for bit."""
-    config = dataclasses.replace(parse_arguments(TINY), precision="float32")
+    config = parse_arguments([*TINY, f"teacher.refined_steps={refined_steps}"])
+    config = dataclasses.replace(config, precision="float32")
     whole = train_teacher(Session(config, tmp_path / "whole"))
 
     step = teacher_stage.TeacherTrainer.step
@@ -222,7 +233,7 @@ def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(
     def interrupted(self: teacher_stage.TeacherTrainer, *args: object, **more: object) -> object:
         nonlocal calls
         calls += 1
-        if calls == 150:
+        if calls == stopped_at:
             raise KeyboardInterrupt
         return step(self, *args, **more)  # type: ignore[arg-type]
 
@@ -233,6 +244,15 @@ def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(
     assert not torch.load(tmp_path / "parts" / "teacher.pt", weights_only=False)["finished"]
     resumed = train_teacher(Session(config, tmp_path / "parts"))
     _assert_same(whole, resumed)
+
+    card = load_task_card("block_push")
+    for folder in ("whole", "parts"):
+        steps = torch.load(tmp_path / folder / "teacher.pt", weights_only=False)["steps"]
+        assert steps == 206 + refined_steps
+        replay = Episodes.load(tmp_path / folder / "teacher_replay.npz")
+        rewards = [judged_again(replay, c.task_rules).reward for c in (card, card.refined())]
+        np.testing.assert_array_equal(replay.reward, rewards[refined_steps > 0])
+        assert not np.array_equal(*rewards)
 
 
 def _assert_same(first: Teacher, second: Teacher) -> None:

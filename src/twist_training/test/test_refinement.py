@@ -6,16 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from twist_sim.task_card import TaskCardError, load_task_card
 from twist_sim.tasks import TaskRules
+from twist_training.algorithms.world_model import Batch
 from twist_training.cli import main
 from twist_training.configuration import ConfigurationError, parse_arguments
 from twist_training.refinement import rules_with
 from twist_training.rollout import make_environments, run_episodes
+from twist_training.runners.teacher import TeacherTrainer
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes, judged_again
-from twist_training.teacher_policy import RandomPolicy
+from twist_training.teacher_policy import RandomPolicy, Teacher
 
 
 def _random_episodes(task: str, count: int, steps: int, folder: Path) -> Episodes:
@@ -102,3 +105,32 @@ def test_a_run_without_a_student_is_not_refined(
     Session(parse_arguments(["preset=smoke"]), tmp_path)  # writes config.json
     assert main(["refine", f"run={tmp_path}"]) == 1
     assert "run its stage distil first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["block_push", "block_lift"])
+def test_an_actor_that_forgets_the_gripper_keeps_what_else_it_has_learned(
+    task: str, tmp_path: Path
+) -> None:
+    session = Session(parse_arguments([f"task={task}", "preset=smoke"]), tmp_path)
+    session.seed("test")
+    teacher = Teacher(session)
+    trainer = TeacherTrainer(teacher, session, 100)
+    sizes = session.config.teacher
+    batch = Batch(
+        torch.randn(sizes.batch, sizes.length, session.contract.state_size),
+        torch.rand(sizes.batch, sizes.length, session.contract.action_size),
+        torch.randn(sizes.batch, sizes.length),
+    )
+    trainer.step(batch)  # so that the optimiser remembers gradients
+    features = torch.randn(5, sizes.rssm.features)
+    before = teacher.behaviour.actor(features)
+    trainer.forget_gripper()
+    after = teacher.behaviour.actor(features)
+    torch.testing.assert_close(after.mode[:, :3], before.mode[:, :3], rtol=0, atol=0)
+    if task == "block_lift":
+        assert not torch.equal(before.mode[:, 3], torch.zeros(5))
+        torch.testing.assert_close(after.mode[:, 3], torch.zeros(5))
+        moments = trainer.optimizers["actor"].state[teacher.behaviour.actor.last_layer.weight]
+        assert moments["exp_avg"][:3].any()
+        assert not moments["exp_avg"][[3, 7]].any()
+    trainer.step(batch)

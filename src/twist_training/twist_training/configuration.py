@@ -92,6 +92,10 @@ class TeacherConfig:
     evaluation_episodes: int = 50
     target_success: float = 0.98
     """Stop early when two evaluations in a row reach this success rate; above 1 never stops."""
+    refined_steps: int = field(default=0, metadata={_BEFORE: 0})
+    """Gradient steps in which a teacher that has stopped learns on, by the rules that the task card
+    has for a refinement: the replay is judged again, and new episodes are judged by them. The best
+    weights are then chosen among these alone; 0 leaves it out."""
 
 
 @dataclass(frozen=True)

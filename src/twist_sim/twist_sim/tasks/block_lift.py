@@ -30,6 +30,14 @@ class BlockLiftParameters:
         lift_weight: weight of the clearance, in units of `near_clearance`.
         near_clearance: clearance at which the soft success term is one half.
         near_width: width of that sigmoid.
+        early_weight: cost of having told the gripper to close above the cube; may be 0.
+        press_weight: cost of having a finger on the cube's top, or just over it; may be 0.
+        press_height: height of the tip over the cube's centre from which it costs nothing.
+        press_beside: height up to which the fingers stand beside the cube, which costs nothing.
+        press_margin: how far from the cube a finger beside its top still costs something.
+        press_edge: distance inside of these over which the cost rises to all of it.
+        finger_breadth: of a finger tip, across the direction in which the fingers move.
+        finger_thickness: of a finger tip, along it.
     """
 
     success_clearance: float
@@ -39,9 +47,17 @@ class BlockLiftParameters:
     lift_weight: float
     near_clearance: float
     near_width: float
+    early_weight: float
+    press_weight: float
+    press_height: float
+    press_beside: float
+    press_margin: float
+    press_edge: float
+    finger_breadth: float
+    finger_thickness: float
 
     def __post_init__(self) -> None:
-        require_positive_fields(self)
+        require_positive_fields(self, or_zero=("early_weight", "press_weight"))
 
 
 class BlockLiftRules:
@@ -93,12 +109,22 @@ class BlockLiftRules:
         )
 
     def reward(self, state: NDArray[np.floating]) -> float:
-        """Reaching the cube, holding it, its clearance, and soft success.
+        """Reaching the cube, holding it, its clearance, and soft success; less for pressing on it.
 
         With e the tip's distance from the cube's centre, c its clearance, held = 1 when grasped
         and near = sigmoid((c - near_clearance) / near_width) held, the reward is
         reach_weight max(1 - e/reach, 0) + grasp_weight held
-        + lift_weight held min(max(c, 0)/near_clearance, 1) + near.
+        + lift_weight held min(max(c, 0)/near_clearance, 1) + near
+        - early_weight early - press_weight press.
+
+        With x, y and z the tip minus the cube's centre (the fingers move along y), w the fingers'
+        distance, a the cube's half extent along x and y, b and t half a finger's breadth and
+        thickness, m the press margin and s(d) = clip(d/press_edge, 0, 1), press is
+        s(press_height - z) s(z - press_beside) s(a + b + m - |x|) s(a + t + m - ||y| - w/2 - t|):
+        a finger is over the cube's top. Fingers that close there, and not beside the cube, also
+        touch it with both pads, and the arm's whole strength is between them and the table. How
+        that comes about is that the gripper is told to close on the way down, which takes it as
+        long: early is s(z - press_beside) while it is told to and holds nothing.
         """
         p = self.parameters
         clearance, held = float(state[6]), float(state[11])
@@ -109,6 +135,35 @@ class BlockLiftRules:
             p.reach_weight * max(1.0 - tip / p.reach, 0.0)
             + held * (p.grasp_weight + p.lift_weight * raised)
             + near
+            - p.early_weight * self._early(state)
+            - p.press_weight * self._press(state)
+        )
+
+    def _early(self, state: NDArray[np.floating]) -> float:
+        """How much the gripper closes above the cube, in [0, 1]; see `reward`."""
+        p = self.parameters
+        below, held, command = float(state[9]), float(state[11]), float(state[12])
+        if command < 0.0:
+            return 0.0
+        return (1.0 - held) * min(max((-below - p.press_beside) / p.press_edge, 0.0), 1.0)
+
+    def _press(self, state: NDArray[np.floating]) -> float:
+        """How much a finger is over the cube's top, in [0, 1]; see `reward`."""
+        p = self.parameters
+        x, y, below = state[7:10].tolist()
+        width, cos_4_yaw = float(state[10]), float(state[15])
+        # |cos yaw| + |sin yaw|, from a yaw that is known up to quarter turns.
+        extent = self._half * math.sqrt(1.0 + math.sqrt(max(1.0 - cos_4_yaw, 0.0) / 2.0))
+        thickness = p.finger_thickness / 2
+        beside = abs(abs(y) - width / 2 - thickness)
+        return math.prod(
+            min(max(d / p.press_edge, 0.0), 1.0)
+            for d in (
+                p.press_height + below,
+                -below - p.press_beside,
+                extent + p.finger_breadth / 2 + p.press_margin - abs(x),
+                extent + thickness + p.press_margin - beside,
+            )
         )
 
     def success(self, state: NDArray[np.floating]) -> bool:

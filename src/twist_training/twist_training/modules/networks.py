@@ -151,6 +151,13 @@ class Actor(nn.Module):
         self.network = mlp(features, width, layers, 2 * action_size)
         self.min_std = min_std
 
+    @property
+    def last_layer(self) -> nn.Linear:
+        """What puts out A means before tanh, then A numbers that become standard deviations."""
+        layer = self.network[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def forward(self, features: Tensor) -> TruncatedNormal:
         """Action distribution at [h, z] (..., F)."""
         mean, std = self.network(features).float().chunk(2, -1)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twist_policy.statistics import wilson_interval
+from twist_sim.task_card import TaskCard
+from twist_sim.tasks import TaskRules
 from twist_training.algorithms.actor_critic import Belief
 from twist_training.algorithms.world_model import Batch, detach_starts
 from twist_training.configuration import TeacherConfig
@@ -21,10 +23,18 @@ from twist_training.modules.rssm import LatentSequence, Rssm
 from twist_training.progress import ProgressBar
 from twist_training.rollout import BatchPolicy, make_environments, run_episodes
 from twist_training.session import MetricLog, RunError, Session, random_state, restore_random_state
-from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, object_moved
+from twist_training.storage.episodes import (
+    EpisodeFileError,
+    Episodes,
+    Replay,
+    judged_again,
+    object_moved,
+)
 from twist_training.teacher_policy import RandomPolicy, ScriptedPolicy, Teacher, TeacherPolicy
 
 CHECKPOINT = "teacher.pt"
+_GRIPPER = 3
+"""Where an action says whether the gripper is to close, after the translation."""
 _MOST_TRIES = 200
 """Episodes of random actions tried for each one that is kept for having moved the object."""
 REPLAY = "teacher_replay.npz"
@@ -106,6 +116,10 @@ class TeacherTrainer(BehaviourTrainer):
         teacher: the networks.
         session: device, precision.
         total_steps: gradient steps in all, for the learning-rate schedule.
+
+    Attributes:
+        refined_from: the step from which the teacher learns by the card's refined rules, and the
+            learning rates fall over the steps that are meant for that; None before.
     """
 
     def __init__(self, teacher: Teacher, session: Session, total_steps: int) -> None:
@@ -117,6 +131,7 @@ class TeacherTrainer(BehaviourTrainer):
         }
         super().__init__(teacher, session, modules)
         self._total = total_steps
+        self.refined_from: int | None = None
 
     def step(self, batch: Batch, *, behaviour: bool = True) -> dict[str, Tensor]:
         """One gradient step on `batch`; the world model alone when `behaviour` is False.
@@ -129,9 +144,7 @@ class TeacherTrainer(BehaviourTrainer):
 
     def _step(self, batch: Batch, behaviour: bool) -> dict[str, Tensor]:
         world_model = self._teacher.world_model
-        half = self._total / 2
-        fraction = min(1.0, max(0.0, (self.steps - half) / half))
-        self._set_rates(1.0 - fraction * (1.0 - self._config.final_lr))
+        self._set_rates(self._rate(self.steps))
         world_model.requires_grad_(True)
         with self._session.autocast():
             loss, latents, metrics = world_model.loss(batch)
@@ -141,6 +154,36 @@ class TeacherTrainer(BehaviourTrainer):
             metrics |= self._learn_behaviour(latents)
         self.steps += 1
         return metrics
+
+    def forget_gripper(self) -> None:
+        """Makes the actor undecided about the gripper; nothing where there is none.
+
+        Whether the gripper is to close is a threshold. An actor that has settled far on one side of
+        it never sees the other in imagination, and no gradient comes back through it: whatever
+        closing too early then costs, it goes on doing so. What else the actor has learned stays.
+        """
+        if self._session.contract.gripper is None:
+            return
+        actor, optimizer = self._teacher.behaviour.actor, self.optimizers["actor"]
+        rows = [_GRIPPER, _GRIPPER + self._session.contract.action_size]  # mean, deviation
+        for parameter in actor.last_layer.parameters():
+            moments = optimizer.state.get(parameter, {})
+            parameter.data[rows] = 0.0
+            for name in moments.keys() - {"step"}:
+                moments[name][rows] = 0.0
+
+    def _rate(self, step: int) -> float:
+        """Factor on the learning rates."""
+        last, half = self._config.final_lr, self._total / 2
+        if self.refined_from is None or step <= self.refined_from:
+            return 1.0 - _share(step - half, half) * (1.0 - last)
+        first = self._rate(self.refined_from)
+        fraction = _share(step - self.refined_from, self._config.refined_steps)
+        return first - fraction * (first - last)
+
+
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole))
 
 
 def train_teacher(session: Session) -> Teacher:
@@ -152,11 +195,8 @@ def train_teacher(session: Session) -> Teacher:
     config = session.config.teacher
     generator = session.seed("teacher")
     teacher = Teacher(session).to(session.device)
-    first = config.scripted_episodes + config.random_episodes + config.lucky_episodes
-    rounds = max(
-        1,
-        -(-(config.environment_steps // config.episode_steps - first) // config.environments),
-    )
+    episodes = config.environment_steps // config.episode_steps - _first_episodes(config)
+    rounds = max(1, -(-episodes // config.environments))
     trainer = TeacherTrainer(
         teacher, session, config.pretrain_steps + rounds * config.episode_steps
     )
@@ -173,11 +213,13 @@ def train_teacher(session: Session) -> Teacher:
         trainer.steps = saved["steps"]
         progress = saved["progress"]
         assert kept is not None
-        replay.add(kept)
+        replay.add(judged_again(kept, _card(session, progress).task_rules))
         restore_random_state(saved["random"], generator)
-    environments = make_environments(session.card, config.environments, config.episode_steps)
     with MetricLog(session, "teacher") as log:
         if progress.episodes == 0:
+            environments = make_environments(
+                session.card, config.environments, config.episode_steps
+            )
             seed_replay(session, replay, environments, generator)
             progress.episodes = len(replay)
             for step in ProgressBar(
@@ -185,64 +227,107 @@ def train_teacher(session: Session) -> Teacher:
             ):
                 behaviour = step >= 2 * config.pretrain_steps // 3
                 log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
-        bar = ProgressBar(
-            total=rounds * config.episode_steps,
-            initial=progress.rounds * config.episode_steps,
-            desc="teacher",
-            unit="step",
-        )
-        while progress.rounds < rounds:
-
-            def learn() -> None:
-                log.add(trainer.step(draw_batch(session, replay, generator)))
-                bar.update()
-
-            trials = progress.episodes + np.arange(config.environments)
-            episodes = run_episodes(
-                environments,
-                TeacherPolicy(
-                    teacher,
-                    session,
-                    explore=True,
-                    noise=config.exploration_noise,
-                    generator=generator,
-                ),
-                seed=session.layout_seed("teacher"),
-                trials=trials,
-                steps=config.episode_steps,
-                practice=practice_starts(session, progress.rounds / rounds, len(trials), generator),
-                after_step=learn,
-            )
-            _add(session, replay, episodes, generator)
-            progress.rounds += 1
-            progress.episodes = len(replay)
-            values = log.flush(
-                trainer.steps,
-                environment_steps=float(
-                    (first + progress.rounds * config.environments) * config.episode_steps
-                ),
-                **{"training/success": float(episodes.success.mean())},
-            )
-            bar.set_postfix_str(
-                f"{progress}, training {episodes.success.mean():.0%}, "
-                f"return {values.get('actor/return', float('nan')):.1f}",
-                refresh=False,
-            )
-            done = progress.rounds == rounds
-            if done or trainer.steps - progress.evaluated >= config.evaluate_every:
-                _evaluate(session, teacher, config, progress, log, trainer.steps)
-                bar.set_postfix_str(str(progress))
-                if progress.streak >= 2:
-                    progress.rounds = rounds
-                _save(session, teacher, trainer, replay, progress, generator)
-        bar.close()
+        if progress.refined_from is None:
+            _learn(session, teacher, trainer, replay, progress, generator, log, rounds)
+        if config.refined_steps and session.card.refinement:
+            if progress.refined_from is None:
+                progress.begin_refinement(trainer.steps)
+                trainer.forget_gripper()
+                replay = replay.judged_again(session.card.refined().task_rules)
+            trainer.refined_from = progress.refined_from
+            rounds = -(-config.refined_steps // config.episode_steps)
+            _learn(session, teacher, trainer, replay, progress, generator, log, rounds)
     teacher.load_state_dict(progress.weights)
     _save(session, teacher, trainer, replay, progress, generator, finished=True)
     return teacher
 
 
+def _learn(
+    session: Session,
+    teacher: Teacher,
+    trainer: TeacherTrainer,
+    replay: Replay,
+    progress: _Progress,
+    generator: np.random.Generator,
+    log: MetricLog,
+    rounds: int,
+) -> None:
+    """Rounds of new episodes and gradient steps until there are `rounds` of them.
+
+    Those by the card's own rules end before when the target is reached.
+    """
+    config, card = session.config.teacher, _card(session, progress)
+    refining = progress.refined_from is not None
+    environments = make_environments(card, config.environments, config.episode_steps)
+    bar = ProgressBar(
+        total=rounds * config.episode_steps,
+        initial=progress.rounds * config.episode_steps,
+        desc="teacher: refined rules" if refining else "teacher",
+        unit="step",
+    )
+    while progress.rounds < rounds:
+
+        def learn() -> None:
+            log.add(trainer.step(draw_batch(session, replay, generator)))
+            bar.update()
+
+        trials = progress.episodes + np.arange(config.environments)
+        fraction = 1.0 if refining else progress.rounds / rounds
+        episodes = run_episodes(
+            environments,
+            TeacherPolicy(
+                teacher,
+                session,
+                explore=True,
+                noise=config.exploration_noise,
+                generator=generator,
+            ),
+            seed=session.layout_seed("teacher"),
+            trials=trials,
+            steps=config.episode_steps,
+            practice=practice_starts(session, fraction, len(trials), generator),
+            after_step=learn,
+        )
+        _add(session, replay, episodes, card.task_rules, generator)
+        progress.rounds += 1
+        progress.episodes = len(replay)
+        acted = trainer.steps - config.pretrain_steps  # of every environment
+        values = log.flush(
+            trainer.steps,
+            environment_steps=float(
+                _first_episodes(config) * config.episode_steps + acted * config.environments
+            ),
+            **{"training/success": float(episodes.success.mean())},
+        )
+        bar.set_postfix_str(
+            f"{progress}, training {episodes.success.mean():.0%}, "
+            f"return {values.get('actor/return', float('nan')):.1f}",
+            refresh=False,
+        )
+        done = progress.rounds == rounds
+        if done or trainer.steps - progress.evaluated >= config.evaluate_every:
+            _evaluate(session, teacher, config, progress, log, trainer.steps)
+            bar.set_postfix_str(str(progress))
+            if progress.streak >= 2 and not refining:
+                progress.rounds = rounds
+            _save(session, teacher, trainer, replay, progress, generator)
+    bar.close()
+
+
+def _first_episodes(config: TeacherConfig) -> int:
+    return config.scripted_episodes + config.random_episodes + config.lucky_episodes
+
+
+def _card(session: Session, progress: _Progress) -> TaskCard:
+    """The task, with the rules that the teacher learns by now."""
+    return session.card if progress.refined_from is None else session.card.refined()
+
+
 class _Progress:
     """Counters that a resume needs."""
+
+    refined_from: int | None = None
+    """The trainer's steps when the card's refined rules took over; None before."""
 
     def __init__(self) -> None:
         self.rounds = 0
@@ -252,6 +337,11 @@ class _Progress:
         self.best = -1.0
         self.streak = 0
         self.weights: dict[str, Any] = {}
+
+    def begin_refinement(self, steps: int) -> None:
+        """From here on other rules count, and what was best by the card's own is forgotten."""
+        self.refined_from = self.evaluated = steps
+        self.rounds, self.best, self.streak = 0, -1.0, 0
 
     def __str__(self) -> str:
         if self.best < 0:
@@ -298,7 +388,7 @@ def seed_replay(
     Raises:
         RunError: random actions hardly ever move the object.
     """
-    config = session.config.teacher
+    config, rules = session.config.teacher, session.card.task_rules
     random = RandomPolicy(session, generator)
     tried = 0
 
@@ -321,7 +411,7 @@ def seed_replay(
     for count, policy in kinds:
         end = tried + count
         while tried < end:
-            _add(session, replay, run(policy, end - tried), generator)
+            _add(session, replay, run(policy, end - tried), rules, generator)
     kept = 0
     last = tried + _MOST_TRIES * config.lucky_episodes
     with ProgressBar(
@@ -340,17 +430,21 @@ def seed_replay(
             episodes = run(random, len(environments))
             moved = np.flatnonzero(object_moved(episodes, session.contract)).tolist()
             if moved := moved[: config.lucky_episodes - kept]:
-                _add(session, replay, episodes.chosen(moved), generator)
+                _add(session, replay, episodes.chosen(moved), rules, generator)
                 kept += len(moved)
                 bar.update(len(moved))
 
 
 def _add(
-    session: Session, replay: Replay, episodes: Episodes, generator: np.random.Generator
+    session: Session,
+    replay: Replay,
+    episodes: Episodes,
+    rules: TaskRules,
+    generator: np.random.Generator,
 ) -> None:
     replay.add(episodes)
     share = session.config.teacher.hindsight
-    again = in_hindsight(episodes, session.card.task_rules, share, generator)
+    again = in_hindsight(episodes, rules, share, generator)
     if again is not None:
         replay.add(again)
 

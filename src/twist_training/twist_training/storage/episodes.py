@@ -141,6 +141,12 @@ class Replay:
         self._parts.append(episodes)
         self._joined = None
 
+    def judged_again(self, rules: TaskRules) -> Replay:
+        """The same episodes with the rewards that `rules` give."""
+        replay = Replay(self._contract, self._share)
+        replay.add(judged_again(self.episodes, rules))
+        return replay
+
     @property
     def episodes(self) -> Episodes:
         """All episodes as one block."""
