@@ -97,6 +97,8 @@ def test_the_pipeline_leaves_a_verified_checkpoint_with_its_numbers(run_folder: 
     checkpoint = load_checkpoint(run_folder / "checkpoint", expected_task="block_push")
     assert checkpoint.measured["student_held_out"]["episodes"] == 2
     assert checkpoint.measured["teacher"]["episodes"] == 2
+    assert 0 <= checkpoint.measured["teacher"]["pressed"] <= 2
+    assert checkpoint.measured["teacher"]["force_largest"] >= 0.0
     assert set(checkpoint.training["seconds"]) >= {"teacher", "collect", "render", "distil"}
     assert "preset=smoke" in checkpoint.training["command"]
     card = (run_folder / "checkpoint" / "MODEL_CARD.md").read_text()

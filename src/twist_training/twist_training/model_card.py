@@ -93,11 +93,13 @@ def _measurements(measured: dict[str, Any]) -> str:
         f"surprise: {student['surprise']:.1f} nats on average, "
         f"{student['surprise_p99']:.0f} at the 99th percentile."
     )
-    if "pressed" in student:  # checkpoints that were evaluated before do not say
-        rows.append(
-            "\nLargest contact force of the student's episodes, on an arm as stiff as the twin: "
-            f"median {student['force_median']:.0f} N, {student['force_largest']:.0f} N at most, "
-            f"above {CONTACT_FORCE_LIMIT:.0f} N in {student['pressed']:.0f} of "
-            f"{student['episodes']}."
-        )
+    for key, who in (("student_held_out", "student"), ("teacher", "teacher")):
+        result = measured[key]
+        if "pressed" in result:  # checkpoints that were evaluated before do not say
+            rows.append(
+                f"\nLargest contact force of the {who}'s episodes, on an arm as stiff as the twin: "
+                f"median {result['force_median']:.0f} N, {result['force_largest']:.0f} N at most, "
+                f"above {CONTACT_FORCE_LIMIT:.0f} N in {result['pressed']:.0f} of "
+                f"{result['episodes']}."
+            )
     return "\n".join(rows)

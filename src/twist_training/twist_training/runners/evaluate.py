@@ -31,7 +31,7 @@ class EvaluationResult:
         object_error: mean distance between believed and true object, metres; NaN for the teacher.
         surprise: mean KL[posterior || prior] in nats; NaN for the teacher.
         surprise_p99: its 99th percentile over all steps, to set a robot's limits by.
-        force_median: of the episodes' largest contact forces, newtons; NaN for the teacher.
+        force_median: of the episodes' largest contact forces, newtons.
         force_largest: of all of them.
         pressed: in how many it was above `CONTACT_FORCE_LIMIT`.
     """

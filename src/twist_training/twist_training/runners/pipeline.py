@@ -15,6 +15,7 @@ import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
 from twist_policy.statistics import wilson_interval
+from twist_sim.env import TaskEnv
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
@@ -22,7 +23,11 @@ from twist_training.learning_curve import draw_learning_curve
 from twist_training.model_card import model_card, student_over_teacher
 from twist_training.runners.collect import collect_episodes, render_episodes
 from twist_training.runners.distil import distil_student
-from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
+from twist_training.runners.evaluate import (
+    CONTACT_FORCE_LIMIT,
+    EvaluationResult,
+    evaluate_checkpoint,
+)
 from twist_training.runners.teacher import teacher_episodes, train_teacher
 from twist_training.session import RunError, Session
 from twist_training.stage_clock import StageClock
@@ -119,19 +124,40 @@ class Pipeline:
         return self._student
 
     def _teacher_result(self) -> EvaluationResult:
+        steps = self.session.contract.episode_steps
+        forces: list[list[float]] = []
+
+        def feel(environments: list[TaskEnv]) -> None:
+            forces.append([float(np.linalg.norm(e.scene.contact_force)) for e in environments])
+
         episodes = teacher_episodes(
             self.session,
             TeacherPolicy(self.teacher(), self.session, explore=False),
             seed=self.session.config.evaluation.seed,
             episodes=self.session.config.evaluation.episodes,
-            steps=self.session.contract.episode_steps,
+            steps=steps,
+            watch=feel,
         )
+        blocks = [np.max(forces[k : k + steps], axis=0) for k in range(0, len(forces), steps)]
+        largest = np.concatenate(blocks)
         successes, count = int(episodes.success.sum()), len(episodes)
         rules = self.session.card.task_rules
         distance = np.array([rules.distance(state) for state in episodes.state[:, -1]])
         low, high = wilson_interval(successes, count).bounds
         nan = float("nan")
-        return EvaluationResult(count, successes, low, high, float(distance.mean()), nan, nan, nan)
+        return EvaluationResult(
+            episodes=count,
+            successes=successes,
+            low=low,
+            high=high,
+            mean_distance=float(distance.mean()),
+            object_error=nan,
+            surprise=nan,
+            surprise_p99=nan,
+            force_median=float(np.median(largest)),
+            force_largest=float(largest.max()),
+            pressed=float((largest > CONTACT_FORCE_LIMIT).sum()),
+        )
 
     def _export(self) -> None:
         session = self.session

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twist_policy.statistics import wilson_interval
+from twist_sim.env import TaskEnv
 from twist_sim.task_card import TaskCard
 from twist_sim.tasks import TaskRules
 from twist_training.algorithms.actor_critic import Belief
@@ -487,10 +489,12 @@ def teacher_episodes(
     first: int = 0,
     practice: float = 0.0,
     description: str | None = None,
+    watch: Callable[[list[TaskEnv]], None] | None = None,
 ) -> Episodes:
     """`episodes` episodes in blocks of side-by-side environments.
 
-    The share `practice` of them begins at one of the task card's practice starts.
+    The share `practice` of them begins at one of the task card's practice starts. `watch` is called
+    after every step with the environments of the block.
     """
     chosen = np.random.default_rng(seed).random(first + episodes) < practice
     chosen &= bool(session.card.practice)
@@ -502,14 +506,16 @@ def teacher_episodes(
     ) as bar:
         for start in range(0, episodes, block):
             trials = first + np.arange(start, min(start + block, episodes))
+            active = environments[: len(trials)]
             parts.append(
                 run_episodes(
-                    environments,
+                    active,
                     policy,
                     seed=seed,
                     trials=trials,
                     steps=steps,
                     practice=chosen[trials],
+                    after_step=None if watch is None else functools.partial(watch, active),
                 )
             )
             bar.update(len(trials))
