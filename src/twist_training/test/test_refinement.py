@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from twist_sim.task_card import TaskCardError, load_task_card
 from twist_sim.tasks import TaskRules
@@ -134,3 +135,15 @@ def test_an_actor_that_forgets_the_gripper_keeps_what_else_it_has_learned(
         assert moments["exp_avg"][:3].any()
         assert not moments["exp_avg"][[3, 7]].any()
     trainer.step(batch)
+
+
+def test_refined_rules_that_the_card_has_not_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = yaml.safe_load(load_task_card("block_push").source.read_text())
+    del data["refinement"]
+    card = tmp_path / "block_push.yaml"
+    card.write_text(yaml.safe_dump(data))
+    arguments = ["teacher", "preset=smoke", f"task={card}", "teacher.refined_steps=50"]
+    assert main([*arguments, f"output={tmp_path / 'run'}"]) == 2
+    assert "has no refinement; add one, or use 0" in capsys.readouterr().err

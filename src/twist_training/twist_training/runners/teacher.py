@@ -19,7 +19,7 @@ from twist_sim.task_card import TaskCard
 from twist_sim.tasks import TaskRules
 from twist_training.algorithms.actor_critic import Belief
 from twist_training.algorithms.world_model import Batch, detach_starts
-from twist_training.configuration import TeacherConfig
+from twist_training.configuration import ConfigurationError, TeacherConfig
 from twist_training.hindsight import in_hindsight
 from twist_training.modules.rssm import LatentSequence, Rssm
 from twist_training.progress import ProgressBar
@@ -193,8 +193,16 @@ def train_teacher(session: Session) -> Teacher:
 
     Writes ``teacher.pt`` (everything a resume needs, and the best weights) and
     ``teacher_replay.npz`` into the run folder.
+
+    Raises:
+        ConfigurationError: refined rules are asked for, and the task card has none.
     """
     config = session.config.teacher
+    if config.refined_steps and not session.card.refinement:
+        raise ConfigurationError(
+            f"teacher.refined_steps is {config.refined_steps}, but the card {session.card.source} "
+            "has no refinement; add one, or use 0"
+        )
     generator = session.seed("teacher")
     teacher = Teacher(session).to(session.device)
     episodes = config.environment_steps // config.episode_steps - _first_episodes(config)
@@ -231,7 +239,7 @@ def train_teacher(session: Session) -> Teacher:
                 log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
         if progress.refined_from is None:
             _learn(session, teacher, trainer, replay, progress, generator, log, rounds)
-        if config.refined_steps and session.card.refinement:
+        if config.refined_steps:
             if progress.refined_from is None:
                 progress.begin_refinement(trainer.steps)
                 trainer.forget_gripper()
