@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 import signal
 import sys
@@ -64,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if arguments else 2
     # Heavy imports come after the help, which should answer at once.
     from twist_training.atomic_files import DiskError
-    from twist_training.local_processes import companions, process_count
+    from twist_training.local_processes import companions, is_first_process, process_count
     from twist_training.runners.pipeline import STAGES, Pipeline, default_folder
     from twist_training.session import RunError
     from twist_training.shared_data import take_data_from
@@ -91,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_arguments(arguments)
         folder = Path(places["output"]) if places["output"] else default_folder(config)
         checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
-        if places["data"] and os.environ.get("RANK", "0") == "0":
+        if places["data"] and is_first_process():
             take_data_from(Path(places["data"]), config, folder)
         with companions(process_count(config), command):
             _run(stage, Pipeline(config, folder, checkpoint))

@@ -39,6 +39,11 @@ def process_count(config: TrainingConfig) -> int:
     return max(1, count)
 
 
+def is_first_process() -> bool:
+    """Whether this process is the first of its run, before there is a session to ask."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def companions(count: int, arguments: list[str]) -> Iterator[None]:
     """Makes this process the first of `count`, which all run ``twist-train`` with `arguments`.

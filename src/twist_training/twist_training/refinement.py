@@ -16,10 +16,8 @@ and is distilled with what it met, before the behaviour learns again.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,7 +39,7 @@ from twist_training.configuration import (
     TrainingConfig,
     with_arguments,
 )
-from twist_training.local_processes import companions, process_count
+from twist_training.local_processes import companions, is_first_process, process_count
 from twist_training.modules.rssm import LatentSequence
 from twist_training.progress import ProgressBar
 from twist_training.runners.collect import render_episodes
@@ -116,7 +114,7 @@ def main(arguments: list[str]) -> None:
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
     config = _config(settings)
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         _prepare(source, folder, config)
     with companions(process_count(config), ["refine", *arguments]):
         _run(Pipeline(config, folder, folder / "checkpoint"), source, settings)
@@ -129,7 +127,7 @@ def _run(pipeline: Pipeline, source: Path, settings: RefinementSettings) -> None
     if done := processes.from_first(refinements(folder)):
         _same(command, done[-1], folder)
     else:
-        with pipeline.clock.measure("refine") if processes.first else contextlib.nullcontext():
+        with pipeline.measured("refine"):
             refine(pipeline.session, source, settings)
         if processes.first:
             with write_atomically(folder / REFINEMENT) as file:
@@ -307,9 +305,7 @@ class _Refined:
         """The student acts with the behaviour as it now is, in its round `number`, and learns."""
         session = self._session
         generator = session.seed(f"refine {turn}")
-        if session.processes.first:
-            let_student_act(session, self.teacher, self.student, number)
-        session.processes.wait()
+        let_student_act(session, self.teacher, self.student, number)
         data = render_episodes(session, Episodes.load(session.folder / "collected.npz"))
         add_student_rounds(session.folder, data)
         config = dataclasses.replace(

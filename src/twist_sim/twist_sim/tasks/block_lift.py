@@ -145,7 +145,11 @@ class BlockLiftRules:
         below, held, command = float(state[9]), float(state[11]), float(state[12])
         if command < 0.0:
             return 0.0
-        return (1.0 - held) * min(max((-below - p.press_beside) / p.press_edge, 0.0), 1.0)
+        return (1.0 - held) * self._inside(-below - p.press_beside)
+
+    def _inside(self, distance: float) -> float:
+        """How much of a cost is due so far inside of where it begins, in [0, 1]."""
+        return min(max(distance / self.parameters.press_edge, 0.0), 1.0)
 
     def _press(self, state: NDArray[np.floating]) -> float:
         """How much a finger is over the cube's top, in [0, 1]; see `reward`."""
@@ -157,12 +161,14 @@ class BlockLiftRules:
         thickness = p.finger_thickness / 2
         beside = abs(abs(y) - width / 2 - thickness)
         return math.prod(
-            min(max(d / p.press_edge, 0.0), 1.0)
-            for d in (
-                p.press_height + below,
-                -below - p.press_beside,
-                extent + p.finger_breadth / 2 + p.press_margin - abs(x),
-                extent + thickness + p.press_margin - beside,
+            map(
+                self._inside,
+                (
+                    p.press_height + below,
+                    -below - p.press_beside,
+                    extent + p.finger_breadth / 2 + p.press_margin - abs(x),
+                    extent + thickness + p.press_margin - beside,
+                ),
             )
         )
 

@@ -264,9 +264,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                     bar.set_postfix(eq3=f"{eq3:.2f}", success=success, refresh=False)
                 if step in rounds and step < config.steps:
                     number = rounds.index(step)
-                    if session.processes.first:
-                        let_student_act(session, teacher, student, number)
-                    session.processes.wait()
+                    let_student_act(session, teacher, student, number)
                     part = _load_round(session.folder, number)
                     assert part is not None
                     data.add(*part)
@@ -309,7 +307,16 @@ def _evaluate(
 
 
 def let_student_act(session: Session, teacher: Teacher, student: Student, number: int) -> None:
-    """Runs the student's round `number`: writes its episodes and their pictures."""
+    """Runs the student's round `number`: writes its episodes and their pictures.
+
+    The first process does, while the others wait.
+    """
+    if session.processes.first:
+        _act(session, teacher, student, number)
+    session.processes.wait()
+
+
+def _act(session: Session, teacher: Teacher, student: Student, number: int) -> None:
     config = session.config.distillation
     episodes, images = run_student_in_processes(
         session.config,

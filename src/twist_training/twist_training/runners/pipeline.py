@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,7 @@ class Pipeline:
         number = STAGES.index(stage)
         for earlier in STAGES[: min(number, 4)]:
             self._require(earlier)
-        first = self.session.processes.first
-        with self.clock.measure(stage) if first else contextlib.nullcontext():
+        with self.measured(stage):
             stages: dict[str, Callable[[], object]] = {
                 "teacher": self.teacher,
                 "collect": self.collected,
@@ -78,6 +78,11 @@ class Pipeline:
                 "evaluate": self._evaluate,
             }
             stages[stage]()
+
+    def measured(self, stage: str) -> AbstractContextManager[None]:
+        """Adds the time spent inside to `stage`, once for all processes."""
+        first = self.session.processes.first
+        return self.clock.measure(stage) if first else contextlib.nullcontext()
 
     def _require(self, stage: str) -> None:
         folder = self.session.folder

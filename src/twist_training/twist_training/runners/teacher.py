@@ -6,6 +6,7 @@ import copy
 import functools
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -211,20 +212,15 @@ def train_teacher(session: Session) -> Teacher:
         teacher, session, config.pretrain_steps + rounds * config.episode_steps
     )
     replay = Replay(session.contract, config.moving)
-    progress = _Progress()
+    training = _Training(session, teacher, trainer, replay, _Progress(), generator)
     saved, kept = _load(session)
     if saved is not None:
         if saved["finished"]:
             teacher.load_state_dict(saved["best"])
             return teacher
-        teacher.load_state_dict(saved["teacher"])
-        for name, optimizer in trainer.optimizers.items():
-            optimizer.load_state_dict(saved["optimizers"][name])
-        trainer.steps = saved["steps"]
-        progress = saved["progress"]
         assert kept is not None
-        replay.add(judged_again(kept, _card(session, progress).task_rules))
-        restore_random_state(saved["random"], generator)
+        training.restore(saved, kept)
+    progress = training.progress
     with MetricLog(session, "teacher") as log:
         if progress.episodes == 0:
             environments = make_environments(
@@ -238,99 +234,165 @@ def train_teacher(session: Session) -> Teacher:
                 behaviour = step >= 2 * config.pretrain_steps // 3
                 log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
         if progress.refined_from is None:
-            _learn(session, teacher, trainer, replay, progress, generator, log, rounds)
+            training.learn(rounds, log)
         if config.refined_steps:
             if progress.refined_from is None:
-                progress.begin_refinement(trainer.steps)
-                trainer.forget_gripper()
-                replay = replay.judged_again(session.card.refined().task_rules)
-            trainer.refined_from = progress.refined_from
-            rounds = -(-config.refined_steps // config.episode_steps)
-            _learn(session, teacher, trainer, replay, progress, generator, log, rounds)
+                training.begin_refinement()
+            training.learn(-(-config.refined_steps // config.episode_steps), log)
     teacher.load_state_dict(progress.weights)
-    _save(session, teacher, trainer, replay, progress, generator, finished=True)
+    training.save(finished=True)
     return teacher
 
 
-def _learn(
-    session: Session,
-    teacher: Teacher,
-    trainer: TeacherTrainer,
-    replay: Replay,
-    progress: _Progress,
-    generator: np.random.Generator,
-    log: MetricLog,
-    rounds: int,
-) -> None:
-    """Rounds of new episodes and gradient steps until there are `rounds` of them.
+@dataclass
+class _Training:
+    """A teacher in training, everything random, and the checkpoint that holds both."""
 
-    Those by the card's own rules end before when the target is reached.
-    """
-    config, card = session.config.teacher, _card(session, progress)
-    refining = progress.refined_from is not None
-    environments = make_environments(card, config.environments, config.episode_steps)
-    bar = ProgressBar(
-        total=rounds * config.episode_steps,
-        initial=progress.rounds * config.episode_steps,
-        desc="teacher: refined rules" if refining else "teacher",
-        unit="step",
-    )
-    while progress.rounds < rounds:
+    session: Session
+    teacher: Teacher
+    trainer: TeacherTrainer
+    replay: Replay
+    progress: _Progress
+    generator: np.random.Generator
 
-        def learn() -> None:
-            log.add(trainer.step(draw_batch(session, replay, generator)))
+    @property
+    def card(self) -> TaskCard:
+        """The task, with the rules that the teacher learns by now."""
+        card = self.session.card
+        return card if self.progress.refined_from is None else card.refined()
+
+    def restore(self, saved: dict[str, Any], kept: Episodes) -> None:
+        """Goes on from a checkpoint and its replay."""
+        self.teacher.load_state_dict(saved["teacher"])
+        for name, optimizer in self.trainer.optimizers.items():
+            optimizer.load_state_dict(saved["optimizers"][name])
+        self.progress = saved["progress"]
+        self.trainer.steps = saved["steps"]
+        self.trainer.refined_from = self.progress.refined_from
+        self.replay.add(judged_again(kept, self.card.task_rules))
+        restore_random_state(saved["random"], self.generator)
+
+    def begin_refinement(self) -> None:
+        """From here on the card's refined rules count."""
+        self.progress.begin_refinement(self.trainer.steps)
+        self.trainer.refined_from = self.trainer.steps
+        self.trainer.forget_gripper()
+        self.replay = self.replay.judged_again(self.card.task_rules)
+
+    def learn(self, rounds: int, log: MetricLog) -> None:
+        """Rounds of new episodes and gradient steps until there are `rounds` of them.
+
+        Those by the card's own rules end before when the target is reached.
+        """
+        session, trainer, progress = self.session, self.trainer, self.progress
+        config, card = session.config.teacher, self.card
+        refining = progress.refined_from is not None
+        environments = make_environments(card, config.environments, config.episode_steps)
+        bar = ProgressBar(
+            total=rounds * config.episode_steps,
+            initial=progress.rounds * config.episode_steps,
+            desc="teacher: refined rules" if refining else "teacher",
+            unit="step",
+        )
+
+        def step() -> None:
+            log.add(trainer.step(draw_batch(session, self.replay, self.generator)))
             bar.update()
 
-        trials = progress.episodes + np.arange(config.environments)
-        fraction = 1.0 if refining else progress.rounds / rounds
-        episodes = run_episodes(
-            environments,
-            TeacherPolicy(
-                teacher,
-                session,
-                explore=True,
-                noise=config.exploration_noise,
-                generator=generator,
-            ),
-            seed=session.layout_seed("teacher"),
-            trials=trials,
-            steps=config.episode_steps,
-            practice=practice_starts(session, fraction, len(trials), generator),
-            after_step=learn,
+        while progress.rounds < rounds:
+            trials = progress.episodes + np.arange(config.environments)
+            fraction = 1.0 if refining else progress.rounds / rounds
+            episodes = run_episodes(
+                environments,
+                TeacherPolicy(
+                    self.teacher,
+                    session,
+                    explore=True,
+                    noise=config.exploration_noise,
+                    generator=self.generator,
+                ),
+                seed=session.layout_seed("teacher"),
+                trials=trials,
+                steps=config.episode_steps,
+                practice=practice_starts(session, fraction, len(trials), self.generator),
+                after_step=step,
+            )
+            _add(session, self.replay, episodes, card.task_rules, self.generator)
+            progress.rounds += 1
+            progress.episodes = len(self.replay)
+            acted = trainer.steps - config.pretrain_steps  # of every environment
+            values = log.flush(
+                trainer.steps,
+                environment_steps=float(
+                    _first_episodes(config) * config.episode_steps + acted * config.environments
+                ),
+                **{"training/success": float(episodes.success.mean())},
+            )
+            bar.set_postfix_str(
+                f"{progress}, training {episodes.success.mean():.0%}, "
+                f"return {values.get('actor/return', float('nan')):.1f}",
+                refresh=False,
+            )
+            done = progress.rounds == rounds
+            if done or trainer.steps - progress.evaluated >= config.evaluate_every:
+                self._evaluate(log)
+                bar.set_postfix_str(str(progress))
+                if progress.streak >= 2 and not refining:
+                    progress.rounds = rounds
+                self.save()
+        bar.close()
+
+    def _evaluate(self, log: MetricLog) -> None:
+        session, progress, steps = self.session, self.progress, self.trainer.steps
+        config = session.config.teacher
+        started = time.monotonic()
+        success = teacher_episodes(
+            session,
+            TeacherPolicy(self.teacher, session, explore=False),
+            seed=session.layout_seed("selection"),
+            episodes=config.evaluation_episodes,
+            steps=session.contract.episode_steps,
+        ).success
+        # Processors that round differently must not come to different ends.
+        success = session.processes.from_first(success)
+        progress.last = float(success.mean())
+        progress.evaluated = steps
+        if progress.last >= progress.best:
+            progress.best = progress.last
+            progress.weights = copy.deepcopy(self.teacher.state_dict())
+        progress.streak = progress.streak + 1 if progress.last >= config.target_success else 0
+        low, high = wilson_interval(int(success.sum()), len(success)).bounds
+        log.write(
+            steps,
+            **{
+                "evaluation/success": progress.last,
+                "evaluation/low": low,
+                "evaluation/high": high,
+                "evaluation/seconds": time.monotonic() - started,
+            },
         )
-        _add(session, replay, episodes, card.task_rules, generator)
-        progress.rounds += 1
-        progress.episodes = len(replay)
-        acted = trainer.steps - config.pretrain_steps  # of every environment
-        values = log.flush(
-            trainer.steps,
-            environment_steps=float(
-                _first_episodes(config) * config.episode_steps + acted * config.environments
-            ),
-            **{"training/success": float(episodes.success.mean())},
+
+    def save(self, finished: bool = False) -> None:
+        """Writes the replay, then ``teacher.pt``."""
+        folder = self.session.folder
+        if self.session.processes.first:
+            self.replay.episodes.save(folder / REPLAY, previous=folder / REPLAY_BEFORE)
+        self.session.save(
+            CHECKPOINT,
+            {
+                "finished": finished,
+                "teacher": self.teacher.state_dict(),
+                "best": self.progress.weights,
+                "optimizers": {k: o.state_dict() for k, o in self.trainer.optimizers.items()},
+                "steps": self.trainer.steps,
+                "progress": self.progress,
+                "random": random_state(self.generator),
+            },
         )
-        bar.set_postfix_str(
-            f"{progress}, training {episodes.success.mean():.0%}, "
-            f"return {values.get('actor/return', float('nan')):.1f}",
-            refresh=False,
-        )
-        done = progress.rounds == rounds
-        if done or trainer.steps - progress.evaluated >= config.evaluate_every:
-            _evaluate(session, teacher, config, progress, log, trainer.steps)
-            bar.set_postfix_str(str(progress))
-            if progress.streak >= 2 and not refining:
-                progress.rounds = rounds
-            _save(session, teacher, trainer, replay, progress, generator)
-    bar.close()
 
 
 def _first_episodes(config: TeacherConfig) -> int:
     return config.scripted_episodes + config.random_episodes + config.lucky_episodes
-
-
-def _card(session: Session, progress: _Progress) -> TaskCard:
-    """The task, with the rules that the teacher learns by now."""
-    return session.card if progress.refined_from is None else session.card.refined()
 
 
 class _Progress:
@@ -528,64 +590,3 @@ def teacher_episodes(
             )
             bar.update(len(trials))
     return Episodes.concatenate(parts)
-
-
-def _evaluate(
-    session: Session,
-    teacher: Teacher,
-    config: TeacherConfig,
-    progress: _Progress,
-    log: MetricLog,
-    steps: int,
-) -> None:
-    started = time.monotonic()
-    success = teacher_episodes(
-        session,
-        TeacherPolicy(teacher, session, explore=False),
-        seed=session.layout_seed("selection"),
-        episodes=config.evaluation_episodes,
-        steps=session.contract.episode_steps,
-    ).success
-    # Processors that round differently must not come to different ends.
-    success = session.processes.from_first(success)
-    progress.last = float(success.mean())
-    progress.evaluated = steps
-    if progress.last >= progress.best:
-        progress.best = progress.last
-        progress.weights = copy.deepcopy(teacher.state_dict())
-    progress.streak = progress.streak + 1 if progress.last >= config.target_success else 0
-    low, high = wilson_interval(int(success.sum()), len(success)).bounds
-    log.write(
-        steps,
-        **{
-            "evaluation/success": progress.last,
-            "evaluation/low": low,
-            "evaluation/high": high,
-            "evaluation/seconds": time.monotonic() - started,
-        },
-    )
-
-
-def _save(
-    session: Session,
-    teacher: Teacher,
-    trainer: TeacherTrainer,
-    replay: Replay,
-    progress: _Progress,
-    generator: np.random.Generator,
-    finished: bool = False,
-) -> None:
-    if session.processes.first:
-        replay.episodes.save(session.folder / REPLAY, previous=session.folder / REPLAY_BEFORE)
-    session.save(
-        CHECKPOINT,
-        {
-            "finished": finished,
-            "teacher": teacher.state_dict(),
-            "best": progress.weights,
-            "optimizers": {k: o.state_dict() for k, o in trainer.optimizers.items()},
-            "steps": trainer.steps,
-            "progress": progress,
-            "random": random_state(generator),
-        },
-    )
