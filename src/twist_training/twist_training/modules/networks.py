@@ -14,7 +14,7 @@ def mlp(inputs: int, width: int, layers: int, outputs: int) -> nn.Sequential:
     modules: list[nn.Module] = []
     size = inputs
     for _ in range(layers):
-        modules += [nn.Linear(size, width), nn.ELU()]
+        modules += [nn.Linear(size, width), nn.ELU(inplace=True)]
         size = width
     modules.append(nn.Linear(size, outputs))
     return nn.Sequential(*modules)
@@ -102,14 +102,15 @@ class ImageEncoder(nn.Module):
             channels, edge = depth * multiple, (edge + 2 * padding - 4) // 2 + 1
             if norm:
                 layers.append(nn.GroupNorm(1, channels))
-            layers.append(nn.ELU())
+            layers.append(nn.ELU(inplace=True))
         self.convolutions = nn.Sequential(*layers)
         self.position_size = position_size
         self.fuse = nn.Sequential(
-            nn.Linear(channels * edge * edge + 64 * (position_size > 0), width), nn.ELU()
+            nn.Linear(channels * edge * edge + 64 * (position_size > 0), width),
+            nn.ELU(inplace=True),
         )
         self.position = (
-            nn.Sequential(nn.Linear(position_size, 64), nn.ELU())
+            nn.Sequential(nn.Linear(position_size, 64), nn.ELU(inplace=True))
             if position_size
             else nn.Identity()
         )
