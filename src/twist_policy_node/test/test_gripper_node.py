@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,8 @@ def gripper(ros_domain_id: int) -> Iterator[Any]:
 
 
 def assert_inactive_and_silent(stand: Any, gripper: Any) -> None:
-    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive", 10.0)
-    stand.wait_for(lambda: stand.cell.paused, "Servo paused", 10.0)
+    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive")
+    stand.wait_for(lambda: stand.cell.paused, "Servo paused")
     commands, goals = len(stand.cell.commands), len(gripper.goals)
     time.sleep(0.6)  # a time in which nothing may happen cannot be awaited otherwise
     assert len(stand.cell.commands) == commands
@@ -96,6 +97,8 @@ def test_a_grasp_of_nothing_goes_on_and_every_broken_gripper_stops_the_arm(
     steps = len(stand.cell.steps)
     stand.wait_for(lambda: len(stand.cell.steps) >= steps + 3, "steps after a grasp of nothing")
     assert stand.state() == "active"
+    said = r"gripper: close failed: the fingers, \d+ mm apart, hold nothing of the expected width"
+    stand.wait_for(lambda: bool(re.search(said, stand.log())), "the log to say why it failed")
     for trouble, code in (
         ("rejects", "gripper_refused"),
         ("late", "gripper_late"),
@@ -137,8 +140,8 @@ def test_without_an_open_gripper_nothing_starts(
         checkpoint=grip_checkpoint, activation_timeout=1.0, gripper_command_limit=2.5, **LIMITS
     )
     assert stand.activate()
-    stand.wait_for(lambda: expected in stand.log(), f"the log to say {expected!r}", 15.0)
-    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive", 10.0)
+    stand.wait_for(lambda: expected in stand.log(), f"the log to say {expected!r}")
+    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive")
     assert stand.cell.commands == []
     assert stand.cell.steps == []
     assert stand.cell.pause_requests == []

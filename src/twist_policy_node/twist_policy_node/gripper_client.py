@@ -112,7 +112,15 @@ class GripperClient:
         if goal.success:
             logger.info(f"gripper: {goal.command} done")
         else:
-            logger.warning(f"gripper: {goal.command} failed {goal.error}".rstrip())
+            logger.warning(f"gripper: {goal.command} failed: {goal.error or self._in_vain(goal)}")
+
+    def _in_vain(self, goal: Goal) -> str:
+        """What it means that the gripper broke off without an error."""
+        now = self.fingers
+        apart = "the fingers" if now is None else f"the fingers, {1e3 * now.width:.0f} mm apart,"
+        if goal.command == "open":
+            return f"{apart} did not reach the open width"
+        return f"{apart} hold nothing of the expected width"
 
     def _on_joint_states(self, message: JointState) -> None:
         positions = list(message.position)
