@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from graph_promises import (
     GraphProbe,
-    activated_policy_sends_bounded_commands,
     camera_fault_stops_the_arm_for_good,
     no_command_before_activation,
 )
@@ -31,8 +30,7 @@ def test_the_graph_moves_only_when_told_within_bounds_and_stops_for_good(
     with GraphProbe(graph.domain_id) as probe:
         no_command_before_activation(probe)
         for fault in ("drop", "freeze", "stale", "wrong_encoding"):
-            activated_policy_sends_bounded_commands(probe, contract)
-            camera_fault_stops_the_arm_for_good(probe, fault)
+            camera_fault_stops_the_arm_for_good(probe, contract, fault)
         graph.interrupt()
         assert graph.wait() == 130
     assert "died" not in graph.terminal()

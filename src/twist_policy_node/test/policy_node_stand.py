@@ -172,7 +172,7 @@ class FakeCell(Node):
             message = self._last_image
         message.header.stamp = self._stamp()
         if mode == "late":
-            message.header.stamp.sec -= 1
+            message.header.stamp.sec -= 3
         self._last_image = message
         self._images.publish(message)
 
@@ -328,7 +328,7 @@ class NodeStand:
 
     def wait_for_log(self, text: str) -> None:
         """Waits for a text in the log of a node that may have ended."""
-        end = time.monotonic() + 5.0
+        end = time.monotonic() + START_TIMEOUT
         with self.cell.event:
             while text not in self.log():
                 assert time.monotonic() < end, f"{text!r} is not in the log\n{self.log()}"
@@ -371,7 +371,7 @@ class NodeStand:
                     return status
             return None
 
-        self.wait_for(lambda: found() is not None, f"the stop {code}", 10.0)
+        self.wait_for(lambda: found() is not None, f"the stop {code}")
         status = found()
         assert status is not None
         return status

@@ -20,12 +20,8 @@ from lifecycle_msgs.msg import Transition
 
 pytestmark = pytest.mark.slow
 
-LIMITS = dict.fromkeys(
-    ("frame_age_limit", "frame_interval_limit", "pose_age_limit", "servo_silence_limit"), 0.3
-)
-"""Twice the defaults: a busy machine holds up the fakes, too."""
-STOP_WITHIN = 0.6
-"""These limits, and the delays of a busy machine, seconds."""
+STOP_WITHIN = 3.0
+"""The stand's limits of a second, and the delays of a busy machine, seconds."""
 
 
 def last_motion(stand: Any) -> float:
@@ -41,8 +37,8 @@ def last_motion(stand: Any) -> float:
 
 def assert_stands_still_from_now_on(stand: Any) -> None:
     """The node is inactive, Servo paused, and nothing is commanded any more."""
-    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive", 10.0)
-    stand.wait_for(lambda: stand.cell.paused or not stand.cell.serving, "Servo paused", 10.0)
+    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive")
+    stand.wait_for(lambda: stand.cell.paused or not stand.cell.serving, "Servo paused")
     commands, steps = len(stand.cell.commands), len(stand.cell.steps)
     time.sleep(0.3)  # a time in which nothing may happen cannot be awaited otherwise
     assert len(stand.cell.commands) == commands
@@ -93,9 +89,9 @@ def test_the_running_node_moves_the_arm_in_bounded_steps_and_says_what_it_does(
 def test_commands_are_sent_again_at_the_command_rate_under_fresh_stamps(stand: Any) -> None:
     stand.running("forward")
     before = len(stand.cell.commands)
-    stand.wait_for(lambda: len(stand.cell.commands) >= before + 50, "fifty commands", 10.0)
+    stand.wait_for(lambda: len(stand.cell.commands) >= before + 50, "fifty commands")
     sent = stand.cell.commands[before : before + 50]
-    assert float(np.median(np.diff([s.at for s in sent]))) < 0.025
+    assert float(np.median(np.diff([s.at for s in sent]))) < 0.05  # a policy step takes 0.1 s
     stamps = [s.message.header.stamp for s in sent]
     numbers = [stamp.sec + stamp.nanosec * 1e-9 for stamp in stamps]
     assert all(b > a for a, b in itertools.pairwise(numbers))
@@ -146,7 +142,7 @@ def test_a_dry_run_decides_without_servo_and_never_becomes_a_commander(stand: An
 
 @pytest.mark.parametrize("mode", ["pose", "twist"])
 def test_every_fault_of_camera_and_robot_stops_the_arm_and_latches(stand: Any, mode: str) -> None:
-    stand.configured("forward", command_mode=mode, **LIMITS)
+    stand.configured("forward", command_mode=mode)
     for part, trouble, code in FAULTS:
         stand.cell.link8[:] = (0.4, 0.0, 0.25)
         stand.cell.steps.clear()
@@ -193,7 +189,7 @@ def test_an_arm_that_reports_trouble_is_not_moved_and_stops_while_it_moves(stand
     stand.configured("forward", robot_state_required=True, **limits)
     assert stand.activate(), stand.log()
     stand.wait_for_stop("not_ready")
-    stand.wait_for(lambda: stand.state() == "inactive", "the refusal", 10.0)
+    stand.wait_for(lambda: stand.state() == "inactive", "the refusal")
     assert "let go of the guiding button" in stand.log()
     assert stand.cell.commands == []
     for trouble, code in (
@@ -229,7 +225,7 @@ def test_a_second_policy_node_refuses_and_the_first_goes_on(stand: Any) -> None:
         lines = stand.log().splitlines()
         return any("[second_policy_node]" in x and "somebody else commands" in x for x in lines)
 
-    stand.wait_for(second_said_why, "the reason", 10.0)
+    stand.wait_for(second_said_why, "the reason")
     stand.wait_for(lambda: stand.state("second_policy_node") == "inactive", "it to be inactive")
     assert not stand.activate("second_policy_node"), stand.log()
     assert re.search(
@@ -293,8 +289,8 @@ def test_activation_without_what_it_needs_names_it_and_moves_nothing(
     stand.in_cell(lambda: prepare(stand.cell))
     stand.configured("forward", activation_timeout=3.0, service_timeout=1.0)
     assert stand.activate(), stand.log()
-    stand.wait_for(lambda: expected in stand.log(), f"the log to say {expected!r}", 10.0)
-    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive", 10.0)
+    stand.wait_for(lambda: expected in stand.log(), f"the log to say {expected!r}")
+    stand.wait_for(lambda: stand.state() == "inactive", "the node to be inactive")
     assert stand.cell.commands == []
     assert stand.cell.steps == []
 
@@ -322,7 +318,7 @@ def test_a_signal_while_starting_ends_with_code_0(stand: Any, delay: float) -> N
     time.sleep(delay)  # any moment is meant
     code = stand.signal(process, signal.SIGINT)
     # Before Python runs the first line of ours, the signal ends the interpreter as usual.
-    assert code == 0 or (delay < 0.5 and code in (-signal.SIGINT, 1)), stand.log()
+    assert code == 0 or (delay < 1.0 and code in (-signal.SIGINT, 1)), stand.log()
 
 
 def test_an_unusable_checkpoint_is_refused_and_the_arm_stays_disabled(
@@ -360,7 +356,7 @@ def test_impossible_transitions_and_changes_while_active_are_refused_without_har
     assert "surprise_slow" in stand.set_parameter("surprise_slow", 500.0)
     assert stand.activate(), stand.log()
     assert stand.change_state(Transition.TRANSITION_ACTIVE_SHUTDOWN)
-    stand.wait_for(lambda: stand.cell.paused, "Servo paused", 10.0)
+    stand.wait_for(lambda: stand.cell.paused, "Servo paused")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from graph_promises import (
     CAMERA_FAULTS,
     GraphProbe,
-    activated_policy_sends_bounded_commands,
     camera_fault_stops_the_arm_for_good,
     no_command_before_activation,
 )
@@ -70,8 +69,7 @@ class TestBlockPush(unittest.TestCase):
         with GraphProbe(DOMAIN) as probe:
             no_command_before_activation(probe)
             for fault in CAMERA_FAULTS:
-                activated_policy_sends_bounded_commands(probe, CONTRACT)
-                camera_fault_stops_the_arm_for_good(probe, fault)
+                camera_fault_stops_the_arm_for_good(probe, CONTRACT, fault)
 
 
 @launch_testing.post_shutdown_test()
