@@ -49,10 +49,8 @@ lint: setup-dev ## Checks style, formatting and types
 format: setup-dev ## Formats the code and mends what ruff can mend
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format --quiet .
 
-train: build ## Trains from nothing to a refined, exported checkpoint (TASK=block_push PRESET=cpu)
+train: build ## Trains from nothing to an exported checkpoint (TASK=block_push PRESET=cpu)
 	@$(IN_WORKSPACE) twist-train all task=$(TASK) preset=$(PRESET) $(ARGS)
-	@$(IN_WORKSPACE) twist-train refine run=runs/$(TASK)_$(PRESET)_seed0 \
-		$(if $(filter smoke,$(PRESET)),steps=20 student_steps=20)
 
 bench: build ## Prints the measured numbers
 	@. ./env.sh && for benchmark in $(BENCHMARKS); do \

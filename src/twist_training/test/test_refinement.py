@@ -16,10 +16,25 @@ from twist_training.cli import main
 from twist_training.configuration import ConfigurationError, parse_arguments
 from twist_training.refinement import rules_with
 from twist_training.rollout import make_environments, run_episodes
-from twist_training.runners.teacher import TeacherTrainer
+from twist_training.runners.teacher import TeacherTrainer, train_teacher
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes, judged_again
 from twist_training.teacher_policy import RandomPolicy, Teacher
+
+_SHORT = [
+    "preset=smoke",
+    "teacher.environment_steps=800",
+    "teacher.scripted_episodes=4",
+    "teacher.random_episodes=2",
+    "teacher.lucky_episodes=0",
+    "teacher.pretrain_steps=6",
+    "teacher.environments=2",
+    "teacher.batch=4",
+    "teacher.length=10",
+    "teacher.imagination_starts=8",
+    "teacher.evaluation_episodes=2",
+]
+"""A teacher that learns nothing."""
 
 
 def _random_episodes(task: str, count: int, steps: int, folder: Path) -> Episodes:
@@ -137,13 +152,16 @@ def test_an_actor_that_forgets_the_gripper_keeps_what_else_it_has_learned(
     trainer.step(batch)
 
 
-def test_refined_rules_that_the_card_has_not_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_card_without_a_refinement_leaves_the_refined_rules_out(tmp_path: Path) -> None:
     data = yaml.safe_load(load_task_card("block_push").source.read_text())
     del data["refinement"]
-    card = tmp_path / "block_push.yaml"
-    card.write_text(yaml.safe_dump(data))
-    arguments = ["teacher", "preset=smoke", f"task={card}", "teacher.refined_steps=50"]
-    assert main([*arguments, f"output={tmp_path / 'run'}"]) == 2
-    assert "has no refinement; add one, or use 0" in capsys.readouterr().err
+    plain = tmp_path / "block_push.yaml"
+    plain.write_text(yaml.safe_dump(data))
+    steps = []
+    for card in ("block_push", plain):
+        folder = tmp_path / f"run{len(steps)}"
+        settings = parse_arguments([f"task={card}", *_SHORT])
+        assert settings.teacher.refined_steps == 50  # a default of every preset but `paper`
+        train_teacher(Session(settings, folder))
+        steps.append(torch.load(folder / "teacher.pt", weights_only=False)["steps"])
+    assert steps[0] == steps[1] + 50

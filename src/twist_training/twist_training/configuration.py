@@ -92,10 +92,10 @@ class TeacherConfig:
     evaluation_episodes: int = 50
     target_success: float = 0.98
     """Stop early when two evaluations in a row reach this success rate; above 1 never stops."""
-    refined_steps: int = field(default=0, metadata={_BEFORE: 0})
+    refined_steps: int = field(default=3000, metadata={_BEFORE: 0})
     """Gradient steps in which a teacher that has stopped learns on, by the rules that the task card
     has for a refinement: the replay is judged again, and new episodes are judged by them. The best
-    weights are then chosen among these alone; 0 leaves it out."""
+    weights are then chosen among these alone. Left out where it is 0 or the card has none."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,7 @@ PRESETS: dict[str, TrainingConfig] = {
             batch=8,
             length=25,
             imagination_starts=32,
+            refined_steps=50,
             evaluate_every=120,
             evaluation_episodes=8,
         ),
@@ -275,6 +276,7 @@ PRESETS: dict[str, TrainingConfig] = {
             evaluate_every=4000,
             evaluation_episodes=100,
             target_success=1.01,
+            refined_steps=0,
         ),
         collection=CollectionConfig(episodes=6000, workers=8, looks=2),
         student=StudentConfig(

@@ -20,7 +20,7 @@ from twist_sim.task_card import TaskCard
 from twist_sim.tasks import TaskRules
 from twist_training.algorithms.actor_critic import Belief
 from twist_training.algorithms.world_model import Batch, detach_starts
-from twist_training.configuration import ConfigurationError, TeacherConfig
+from twist_training.configuration import TeacherConfig
 from twist_training.hindsight import in_hindsight
 from twist_training.modules.rssm import LatentSequence, Rssm
 from twist_training.progress import ProgressBar
@@ -194,16 +194,8 @@ def train_teacher(session: Session) -> Teacher:
 
     Writes ``teacher.pt`` (everything a resume needs, and the best weights) and
     ``teacher_replay.npz`` into the run folder.
-
-    Raises:
-        ConfigurationError: refined rules are asked for, and the task card has none.
     """
     config = session.config.teacher
-    if config.refined_steps and not session.card.refinement:
-        raise ConfigurationError(
-            f"teacher.refined_steps is {config.refined_steps}, but the card {session.card.source} "
-            "has no refinement; add one, or use 0"
-        )
     generator = session.seed("teacher")
     teacher = Teacher(session).to(session.device)
     episodes = config.environment_steps // config.episode_steps - _first_episodes(config)
@@ -235,7 +227,7 @@ def train_teacher(session: Session) -> Teacher:
                 log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
         if progress.refined_from is None:
             training.learn(rounds, log)
-        if config.refined_steps:
+        if config.refined_steps and session.card.refinement:
             if progress.refined_from is None:
                 training.begin_refinement()
             training.learn(-(-config.refined_steps // config.episode_steps), log)
