@@ -6,7 +6,8 @@ Each is measured as its preset trains here: in so many processes of so many thre
 the same steps are measured with the code of that commit, too, in a work tree of its own: both stay
 alive and take turns step by step, so that a machine that slows down slows both. Prints medians with
 the 10th and 90th percentile, of wall time and of processor time, summed over processes (which other
-programs on the same cores disturb less), and the share of each part.
+programs on the same cores disturb less), and the share of each part: world model and behaviour of a
+teacher's step, then what the processor does in every step, by PyTorch's profiler.
 """
 
 from __future__ import annotations
@@ -34,6 +35,17 @@ ROWS = (
     "student: Eq. 3 and Eq. 4",
 )
 _WARM_UP = 3
+_PROFILED = 3
+PARTS = {
+    "convolutions": ("convolution",),
+    "matrix products": ("mm", "bmm", "addmm", "baddbmm", "mkldnn_linear"),
+    "activations and norms": ("elu", "group_norm", "softmax", "sigmoid", "tanh", "gru"),
+    "copies": ("copy_", "cat", "stack", "clone", "fill_", "zero_", "index", "gather", "scatter"),
+    "optimiser": ("_fused_adam_", "foreach", "linalg_vector_norm"),
+    "other processes": ("c10d", "gloo"),
+}
+"""By what the names of PyTorch's operations contain, or start with where they are short; the first
+that fits. What is left: other arithmetic, and Python."""
 
 
 def main() -> None:
@@ -86,6 +98,11 @@ def main() -> None:
                 f"{name}: the world model takes {share:.0%} of a teacher step, the behaviour "
                 f"{1 - share:.0%}"
             )
+        print(f"share of a step's wall time, first process, {_PROFILED} steps under the profiler")
+        for name, server in servers.items():
+            for row in ROWS:
+                shares = ", ".join(f"{part} {x:.0%}" for part, x in server.shares(row).items())
+                print(f"{row:36s} {name:16s} {shares}")
 
 
 def _summary(seconds: np.ndarray) -> str:
@@ -156,12 +173,20 @@ class _Server:
 
     def step(self, row: str) -> tuple[float, float]:
         """Seconds of wall time and of processor time, all processes together."""
+        wall, processor = zip(*self._ask("step", row), strict=True)
+        return max(wall), sum(processor)
+
+    def shares(self, row: str) -> dict[str, float]:
+        """What the first process spends its time on."""
+        shares: dict[str, float] = self._ask("profile", row)[0]
+        return shares
+
+    def _ask(self, what: str, row: str) -> list[Any]:
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.write(row + "\n")
+            process.stdin.write(f"{what}={row}\n")
             process.stdin.flush()
-        wall, processor = zip(*self._read(), strict=True)
-        return max(wall), sum(processor)
+        return self._read()
 
     def _read(self) -> list[Any]:
         answers = []
@@ -205,10 +230,35 @@ def _serve(arguments: list[str]) -> None:
     title, rows = _prepare(arguments)
     print(json.dumps(title), flush=True)
     for line in sys.stdin:
-        wall, processor = time.perf_counter(), time.process_time()
-        rows[line.strip()]()
-        seconds = time.perf_counter() - wall, time.process_time() - processor
-        print(json.dumps(seconds), flush=True)
+        what, _, row = line.strip().partition("=")
+        answer = _shares(rows[row]) if what == "profile" else _seconds(rows[row])
+        print(json.dumps(answer), flush=True)
+
+
+def _seconds(step: Callable[[], object]) -> tuple[float, float]:
+    wall, processor = time.perf_counter(), time.process_time()
+    step()
+    return time.perf_counter() - wall, time.process_time() - processor
+
+
+def _shares(step: Callable[[], object]) -> dict[str, float]:
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        wall = sum(_seconds(step)[0] for _ in range(_PROFILED))
+    parts = dict.fromkeys([*PARTS, "other arithmetic"], 0.0)
+    for event in profiled.key_averages():
+        parts[_part(event.key)] += 1e-6 * event.self_cpu_time_total / wall
+    return parts | {"Python": max(0.0, 1.0 - sum(parts.values()))}
+
+
+def _part(operation: str) -> str:
+    for part, names in PARTS.items():
+        for name in names:
+            short = operation.removeprefix("aten::").removeprefix("_")
+            if short.startswith(name) if len(name) < 6 else name in operation:
+                return part
+    return "other arithmetic"
 
 
 def _prepare(arguments: list[str]) -> tuple[str, dict[str, Callable[[], object]]]:
