@@ -18,7 +18,7 @@ from twist_evaluation.report import make_report
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
 from twist_sim.task_card import load_task_card
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Console:

@@ -18,7 +18,7 @@ from twist_bringup.options import StackOptions
 from twist_bringup.stack import describe
 from twist_sim.task_card import load_task_card
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(400)]
 
 STEPS = 15
 

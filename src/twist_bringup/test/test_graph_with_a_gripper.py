@@ -12,7 +12,7 @@ from sensor_msgs.msg import JointState
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
 from twist_sim.task_card import load_task_card
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(400)]
 
 STEPS = 42
 GRIP_EVERY = 15

@@ -111,7 +111,6 @@ def _sum_three_times(rank: int, port: int, results: Any, full: bool) -> None:
 
 
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.timeout(120)
 def test_shared_memory_has_everybodys_sum_or_is_done_without(full: bool) -> None:
     before = set(Path("/dev/shm").iterdir())
     context = multiprocessing.get_context("spawn")
@@ -163,7 +162,6 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
-@pytest.mark.timeout(120)
 def test_a_process_that_never_joins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "_JOINING", datetime.timedelta(seconds=10))
     config = parse_arguments(["preset=smoke"])
