@@ -163,7 +163,7 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
 
 
 def test_a_process_that_never_joins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_JOINING", datetime.timedelta(seconds=10))
+    monkeypatch.setattr(parallel, "_JOINING", datetime.timedelta(seconds=20))
     config = parse_arguments(["preset=smoke"])
     expected = r"process 1 of 2 of this run ended with code 2;(.|\n)*nonsense"
     with (
