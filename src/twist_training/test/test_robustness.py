@@ -20,6 +20,7 @@ from twist_training.cli import main
 from twist_training.robustness import command, runner
 from twist_training.robustness.disturbance import Disturbance
 from twist_training.robustness.factors import NOMINAL, Factor, Level, factors
+from twist_training.robustness.report import markdown
 from twist_training.robustness.runner import KEY, measure
 from twist_training.robustness.summary import summarise
 from twist_training.robustness.trial import Trace, TrialWorld
@@ -78,7 +79,11 @@ def test_a_higher_rate_of_dropped_frames_drops_these_and_more() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"dropped": 1.0}, {"latency": -0.1}, {"brightness": 0.0}, {"object_scale": -1.0}]
+    "wrong",
+    [
+        *({"dropped": 1.0}, {"latency": -0.1}, {"brightness": 0.0}, {"object_scale": -1.0}),
+        *({"speed": 0.0}, {"speed": 1.1}),
+    ],
 )
 def test_impossible_disturbances_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -109,7 +114,7 @@ class _SixSteps(TrialWorld):
     """Short episodes that keep what they were shown."""
 
     def run_six(self, trace: Trace) -> list[np.ndarray]:
-        self.contract = dataclasses.replace(self.contract, episode_steps=6)
+        self._steps = 6
         self.shown: list[np.ndarray] = []
         self.run(0, trace)
         return self.shown
@@ -135,6 +140,21 @@ def test_the_arm_holds_still_while_frames_are_missing(forward: Path) -> None:
     for index in range(16):
         # What is left is how far the arm lags behind its target.
         assert abs(trace.state[index][0] - free.state[index][0]) < 0.015
+
+
+def test_slow_steps_are_shorter_and_the_policy_is_told_so(
+    forward: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the node's `speed`: what is executed is a share of what the policy asks for."""
+    world = _SixSteps(forward, Disturbance(speed=0.25), seed=SEED)
+    assert world._steps == 4 * CARD.episode_steps
+    told: list[float] = []
+    monkeypatch.setattr(world._policy, "commit", lambda delta: told.append(float(delta[0])))
+    world.run_six(Trace())
+    np.testing.assert_allclose(told, 0.25 * 0.5 * 0.02, atol=1e-6)
+    moved = world._environment.scene.tool_position[0] - CARD.home.tool_position[0]
+    assert 0.5 * sum(told) < moved <= sum(told)  # the arm lags behind its target
+    assert world.contract.action_bound == 0.02
 
 
 def test_the_crop_shows_the_network_what_the_full_frame_does(forward: Path) -> None:
@@ -251,7 +271,7 @@ def test_a_killed_measurement_continues_and_ends_like_an_uninterrupted_one(
 def _result(*, success: bool, surprise: float) -> object:
     from twist_training.robustness.trial import TrialResult
 
-    return TrialResult(success, 0.01, 150, False, surprise, 2 * surprise, 9.0, 0.01, 0.01)
+    return TrialResult(success, 0.01, 150, False, surprise, 2 * surprise, 9.0, 0.01, 0.01, 9.0)
 
 
 def _rows(factor: str, level: str, successes: int, surprise: float, count: int = 20) -> list[Row]:
@@ -304,6 +324,17 @@ def test_a_summary_says_whether_surprise_warns(
     assert last.lost.estimate == pytest.approx((19 - levels[-1][0]) / 20)
     expected = 1.0 if levels[-1][1] > 1.5 else 0.5
     assert last.detection.estimate == pytest.approx(expected)
+
+
+def test_a_summary_counts_trials_that_press_where_that_was_measured() -> None:
+    rows, factor = _shift([(19, 1.0), (10, 1.0)])
+    for row in rows[-7:]:
+        row["contact_force"] = 26.0
+    summary = summarise(rows, (NOMINAL, factor))
+    assert [point.pressed for point in summary.curves[0].points] == [0, 7]
+    assert "| 7 |" in markdown(summary, "")
+    del rows[-1]["contact_force"]  # a table of an older version
+    assert summarise(rows, (NOMINAL, factor)).curves[0].points[1].pressed is None
 
 
 def test_nothing_to_compare_with_is_an_error() -> None:

@@ -153,6 +153,14 @@ def factors(card: TaskCard) -> tuple[Factor, ...]:
             named=True,
         ),
         Factor(
+            "speed",
+            "speed, % of the trained one, with as much more time",
+            tuple(
+                Level(percent, f"{percent:g}", Disturbance(speed=percent / 100), percent == 100)
+                for percent in (10.0, 25.0, 50.0, 75.0, 100.0)
+            ),
+        ),
+        Factor(
             "camera_and_light",
             "share of: camera up to 3 cm and 3 degrees off, brightness 0.6 to 1.5",
             tuple(_camera_and_light(share) for share in (0.5, 1.0, 1.5)),

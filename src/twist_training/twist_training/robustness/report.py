@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from twist_policy.statistics import Interval
 from twist_training.atomic_files import write_atomically
 from twist_training.robustness.summary import Curve, Point, Summary
+from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
 
 _SUCCESS, _SURPRISE = "#1f5fa8", "#c4661f"
 
@@ -48,12 +49,14 @@ def markdown(summary: Summary, title: str) -> str:
         "trials, in points (Newcombe's paired interval); surprise in nats, mean and largest of a",
         "trial, averaged over the trials; AUROC of the mean surprise for telling these trials from",
         "nominal ones. Bold: the interval excludes chance. Levels with * lie outside what was",
-        "trained.",
+        f"trained. Above {CONTACT_FORCE_LIMIT:.0f} N: trials with a contact force that would stop",
+        "a Franka arm set up as in its profile, were that as stiff as the simulated one.",
         "",
     ]
     head = (
-        "success | interval, % | lost, points | surprise | largest | AUROC | object error, cm |",
-        "---|---|---|---|---|---|---|",
+        "success | interval, % | lost, points | surprise | largest | AUROC | object error, cm "
+        f"| above {CONTACT_FORCE_LIMIT:.0f} N |",
+        "---|---|---|---|---|---|---|---|",
     )
     for curve in summary.curves:
         lines += [f"### {curve.factor.axis}", "", f"| | {head[0]}", f"|---|{head[1]}"]
@@ -104,7 +107,8 @@ def _row(point: Point) -> str:
         f"| {f'**{lost}**' if point.lost.low > 0 else lost} "
         f"| {point.surprise.estimate:.1f} | {point.largest_surprise.estimate:.0f} "
         f"| {f'**{detection}**' if point.detection.low > 0.5 else detection} "
-        f"| {100 * point.object_error:.1f} |"
+        f"| {100 * point.object_error:.1f} "
+        f"| {'-' if point.pressed is None else point.pressed} |"
     )
 
 

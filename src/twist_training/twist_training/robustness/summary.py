@@ -17,9 +17,10 @@ from twist_policy.statistics import (
     wilson_interval,
 )
 from twist_training.robustness.factors import NOMINAL, Factor, Level
+from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
 from twist_training.storage.result_table import Row
 
-_LEVEL, _SURPRISE = "level", "surprise_mean"
+_LEVEL, _SURPRISE, _FORCE = "level", "surprise_mean", "contact_force"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Point:
         largest_surprise: mean over the trials of their largest surprise, nats.
         detection: AUROC of the mean surprise for telling these trials from nominal ones.
         object_error: mean error of the believed object position, metres.
+        pressed: trials whose largest contact force is above `CONTACT_FORCE_LIMIT`; None where the
+            table is of a version that did not measure it.
     """
 
     level: Level
@@ -45,6 +48,7 @@ class Point:
     largest_surprise: Interval
     detection: Interval
     object_error: float
+    pressed: int | None
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,14 @@ def _point(level: Level, rows: list[Row], nominal: list[Row]) -> Point:
         largest_surprise=bootstrap_interval(_column(rows, "surprise_max")),
         detection=_detection(rows, nominal),
         object_error=float(_column(rows, "object_error").mean()),
+        pressed=_pressed(rows),
     )
+
+
+def _pressed(rows: list[Row]) -> int | None:
+    if any(_FORCE not in row for row in rows):
+        return None
+    return sum(row[_FORCE] > CONTACT_FORCE_LIMIT for row in rows)
 
 
 def _lost(rows: list[Row], nominal: list[Row]) -> Interval:

@@ -30,6 +30,8 @@ from twist_training.session import RunError
 Pixels = Literal["crop", "frame"]
 Image = NDArray[np.uint8]
 
+CONTACT_FORCE_LIMIT = 25.0
+"""What a Franka arm's profile allows (twist_bringup/config/robots), newtons."""
 SETTLING_STEPS = 3
 """First steps of an episode, whose surprise is not counted: the filter starts from nothing."""
 
@@ -62,6 +64,7 @@ class TrialResult:
         object_error: mean distance between believed and true object, metres, both as of the
             frame that was looked at.
         goal_error: likewise of the goal; NaN without one.
+        contact_force: largest of the steps, newtons, on an arm as stiff as the simulated one.
     """
 
     success: bool
@@ -73,6 +76,7 @@ class TrialResult:
     surprise_start: float
     object_error: float
     goal_error: float
+    contact_force: float
 
 
 @dataclass
@@ -83,7 +87,6 @@ class Trace:
         state: true privileged state as of the frame, SI units, T x (S,).
         belief: decoded from the latent, SI units, T x (S,).
         surprise: nats.
-        contact_force: after the step, newtons.
         frames: what the camera delivered, kept only where `keep` says so, by step.
         keep: the steps whose frames are kept.
     """
@@ -92,7 +95,6 @@ class Trace:
     state: list[NDArray[np.float64]] = field(default_factory=list)
     belief: list[NDArray[np.float64]] = field(default_factory=list)
     surprise: list[float] = field(default_factory=list)
-    contact_force: list[float] = field(default_factory=list)
     frames: dict[int, Image] = field(default_factory=dict)
 
 
@@ -138,10 +140,11 @@ class TrialWorld:
         self.card = disturbance.card(nominal)
         self._policy = LatentPolicy(_checkpoint(checkpoint, pixels), threads=1)
         self._sampler = disturbance.sampler(self.card, seed)
-        # Friction is not seen: worlds that differ in it alone share a renderer.
-        seen = dataclasses.replace(disturbance, friction=None).card(nominal)
+        # Friction and speed are not seen: worlds that differ in them alone share a renderer.
+        seen = dataclasses.replace(disturbance, friction=None, speed=1.0).card(nominal)
         self._renderer = _RENDERERS.get(seen, self._sampler, disturbance.textures)
         self._environment = _environment(self.card)
+        self._steps = self.card.episode_steps
         self._delay = _Delay(self._environment, disturbance.latency)
 
     def look(self, trial: int) -> Appearance:
@@ -153,7 +156,7 @@ class TrialWorld:
         contract, environment, policy = self.contract, self._environment, self._policy
         look = self.look(trial)
         noise = np.random.default_rng([self.seed, trial])
-        lost = self.disturbance.drops(self.seed, trial, contract.episode_steps)
+        lost = self.disturbance.drops(self.seed, trial, self._steps)
         _, info = environment.reset(options={"seed": self.seed, "trial": trial})
         policy.reset()
         self._delay.reset()
@@ -161,9 +164,10 @@ class TrialWorld:
         surprises: list[float] = []
         object_errors: list[float] = []
         goal_errors: list[float] = []
+        force = 0.0
         where = contract.state_slice("object_position")
         has_goal = any(item.name == "goal_position" for item in contract.state)
-        for step in range(contract.episode_steps):
+        for step in range(self._steps):
             action, decided = still, False
             if not lost[step]:
                 seen = self._delay.seen()
@@ -184,14 +188,13 @@ class TrialWorld:
                         trace.frames[step] = picture.copy()
             _, _, _, _, info = environment.step(action)
             self._delay.stepped()
-            if trace is not None:
-                trace.contact_force.append(float(np.linalg.norm(environment.scene.contact_force)))
+            force = max(force, float(np.linalg.norm(environment.scene.contact_force)))
             if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
                 break
             if decided:
                 executed = info["executed_action"]
                 gripper = {"gripper_state": float(executed[3])} if len(executed) > 3 else {}
-                policy.commit(executed[:3] * contract.action_bound, **gripper)
+                policy.commit(executed[:3] * self.card.action.bound, **gripper)
         counted = surprises[SETTLING_STEPS:] or surprises
         return TrialResult(
             success=bool(info["success"]) and not info["stopped"],
@@ -203,6 +206,7 @@ class TrialWorld:
             surprise_start=surprises[0],
             object_error=float(np.mean(object_errors)),
             goal_error=float(np.mean(goal_errors)) if goal_errors else float("nan"),
+            contact_force=force,
         )
 
     def _picture(

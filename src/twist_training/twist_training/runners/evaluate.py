@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from twist_policy.statistics import wilson_interval
 from twist_training.robustness.disturbance import Disturbance
-from twist_training.robustness.trial import Trace, TrialWorld
+from twist_training.robustness.trial import CONTACT_FORCE_LIMIT, Trace, TrialWorld
 from twist_training.worker_pool import run_in_processes
-
-CONTACT_FORCE_LIMIT = 25.0
-"""What a Franka arm's profile allows (twist_bringup/config/robots), newtons."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,6 @@ def _evaluate(job: _Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for trial in job.trials:
         trace = Trace()
         result = world.run(trial, trace)
-        force = max(trace.contact_force)
-        rows.append([result.success, result.distance, result.object_error, force])
+        rows.append([result.success, result.distance, result.object_error, result.contact_force])
         surprises += trace.surprise
     return np.array(rows, float), np.array(surprises)
