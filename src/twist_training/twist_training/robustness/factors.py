@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twist_sim.appearance_ranges import AppearanceRanges
@@ -63,82 +64,84 @@ def factors(card: TaskCard) -> tuple[Factor, ...]:
         Factor(
             "camera_position",
             "camera displacement, cm",
-            tuple(
-                Level(cm, f"{cm:g}", Disturbance(camera_translation=cm / 100), cm <= reach)
-                for cm in (0.0, 1.5, 3.0, 4.5, 6.0)
+            _levels(
+                (0.0, 1.5, 3.0, 4.5, 6.0),
+                lambda cm: Disturbance(camera_translation=cm / 100),
+                lambda cm: cm <= reach,
             ),
         ),
         Factor(
             "camera_rotation",
             "camera rotation, degrees",
-            tuple(
-                Level(
-                    angle,
-                    f"{angle:g}",
-                    Disturbance(camera_rotation=math.radians(angle)),
-                    angle <= turn,
-                )
-                for angle in (0.0, 1.5, 3.0, 4.5, 6.0)
+            _levels(
+                (0.0, 1.5, 3.0, 4.5, 6.0),
+                lambda angle: Disturbance(camera_rotation=math.radians(angle)),
+                lambda angle: angle <= turn,
             ),
         ),
         Factor(
             "camera_pose",
             "camera displacement, cm, and rotation, degrees",
-            tuple(
-                Level(
-                    amount,
-                    f"{amount:g}",
-                    Disturbance(
-                        camera_translation=amount / 100, camera_rotation=math.radians(amount)
-                    ),
-                    amount <= min(reach, turn),
-                )
-                for amount in (0.0, 1.5, 3.0, 4.5, 6.0)
+            _levels(
+                (0.0, 1.5, 3.0, 4.5, 6.0),
+                lambda amount: Disturbance(
+                    camera_translation=amount / 100, camera_rotation=math.radians(amount)
+                ),
+                lambda amount: amount <= min(reach, turn),
             ),
         ),
         Factor(
             "brightness",
             "brightness, factor",
-            tuple(
-                Level(gain, f"{gain:g}", Disturbance(brightness=gain), low <= gain <= high)
-                for gain in (0.3, 0.45, 0.6, 1.0, 1.5, 2.0)
+            _levels(
+                (0.3, 0.45, 0.6, 1.0, 1.5, 2.0),
+                lambda gain: Disturbance(brightness=gain),
+                lambda gain: low <= gain <= high,
             ),
         ),
         Factor(
             "latency",
             "added latency, ms",
-            tuple(
-                Level(ms, f"{ms:g}", Disturbance(latency=ms / 1000), ms == 0)
-                for ms in (0.0, 50.0, 100.0, 150.0, 200.0)
+            _levels(
+                (0.0, 50.0, 100.0, 150.0, 200.0),
+                lambda ms: Disturbance(latency=ms / 1000),
+                lambda ms: ms == 0,
             ),
         ),
         Factor(
             "dropped_frames",
             "control periods without a frame, %",
-            tuple(
-                Level(percent, f"{percent:g}", Disturbance(dropped=percent / 100), percent == 0)
-                for percent in (0.0, 10.0, 20.0, 30.0, 40.0)
+            _levels(
+                (0.0, 10.0, 20.0, 30.0, 40.0),
+                lambda percent: Disturbance(dropped=percent / 100),
+                lambda percent: percent == 0,
             ),
         ),
         Factor(
             "friction",
             "friction between object and table",
-            tuple(
-                Level(mu, f"{mu:g}", Disturbance(friction=mu), friction_low <= mu <= friction_high)
-                for mu in (0.1, 0.3, 0.55, 0.8, 1.2)
+            _levels(
+                (0.1, 0.3, 0.55, 0.8, 1.2),
+                lambda mu: Disturbance(friction=mu),
+                lambda mu: friction_low <= mu <= friction_high,
             ),
         ),
         Factor(
             "object_size",
             "size of the object, % of the trained one",
-            tuple(
-                Level(
-                    percent,
-                    f"{percent:g}",
-                    Disturbance(object_scale=percent / 100),
-                    percent == 100,
-                )
-                for percent in (80.0, 90.0, 100.0, 110.0, 120.0)
+            _levels(
+                (80.0, 90.0, 100.0, 110.0, 120.0),
+                lambda percent: Disturbance(object_scale=percent / 100),
+                lambda percent: percent == 100,
+            ),
+        ),
+        Factor(
+            "speed",
+            "speed, % of the trained one, with as much more time",
+            _levels(
+                (10.0, 25.0, 50.0, 75.0, 100.0),
+                lambda percent: Disturbance(speed=percent / 100),
+                lambda percent: percent == 100,
             ),
         ),
         Factor(
@@ -153,19 +156,19 @@ def factors(card: TaskCard) -> tuple[Factor, ...]:
             named=True,
         ),
         Factor(
-            "speed",
-            "speed, % of the trained one, with as much more time",
-            tuple(
-                Level(percent, f"{percent:g}", Disturbance(speed=percent / 100), percent == 100)
-                for percent in (10.0, 25.0, 50.0, 75.0, 100.0)
-            ),
-        ),
-        Factor(
             "camera_and_light",
             "share of: camera up to 3 cm and 3 degrees off, brightness 0.6 to 1.5",
             tuple(_camera_and_light(share) for share in (0.5, 1.0, 1.5)),
         ),
     )
+
+
+def _levels(
+    values: tuple[float, ...],
+    disturbance: Callable[[float], Disturbance],
+    trained: Callable[[float], bool],
+) -> tuple[Level, ...]:
+    return tuple(Level(v, f"{v:g}", disturbance(v), trained(v)) for v in values)
 
 
 def _camera_and_light(share: float) -> Level:
