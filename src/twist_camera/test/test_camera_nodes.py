@@ -291,7 +291,7 @@ def test_the_reference_service_answers_by_what_the_camera_sees(
     points = np.array([[160.0, 120.0]])
     path = tmp_path / "reference.png"
     make_reference([picture], points, datetime(2026, 1, 1)).save(path)
-    values = {"reference": str(path), "frames": 3, "timeout": 3.0}
+    values = {"reference": str(path), "frames": 3, "timeout": 10.0}
     graph.add(CameraReference(parameter_overrides=overrides(values)))
     # The service keeps its node busy: camera and caller are spun by another thread.
     lab = Graph(rclpy.Context())
@@ -302,7 +302,7 @@ def test_the_reference_service_answers_by_what_the_camera_sees(
 
         def check() -> Trigger.Response:
             future = client.call_async(Trigger.Request())
-            wait_for(future.done)
+            wait_for(future.done, 40.0)
             return future.result()
 
         assert "0 of 3 fresh pictures on /image_raw" in check().message

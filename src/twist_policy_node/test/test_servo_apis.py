@@ -26,7 +26,7 @@ from twist_policy_node.servo_messages import ServoCommandType, ServoStatus
 from twist_policy_node.servo_watchdog import CODES, servo_code
 from twist_policy_node.watchdogs import Fault
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 class FakeServo:

@@ -15,6 +15,7 @@ from PIL import Image as PngFile
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from twist_camera.charuco_board import Image as Picture
 from twist_camera.collecting import LabError
 from twist_camera.limits import load_limits
 from twist_camera.reference_view import (
@@ -23,9 +24,10 @@ from twist_camera.reference_view import (
     check_reference,
     load_reference,
 )
-from twist_camera.ros.frames import take_frames
+from twist_camera.ros.frames import FrameCollector
 from twist_nodes.node_process import run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
+from twist_nodes.spinning import spinning
 
 PARAMETERS = (
     ParameterRow("reference", str(REFERENCE), "PNG of the stored view"),
@@ -59,9 +61,7 @@ class CameraReference(Node):
 
     def _on_check(self, _request: Any, response: Any) -> Any:
         try:
-            # Received beside this node, which has nothing else to do meanwhile.
-            frames = take_frames(self._topic, self._count, self._timeout)
-            result = check_reference(load_reference(self._path), frames, self._limit)
+            result = check_reference(load_reference(self._path), self._frames(), self._limit)
             response.success, response.message = result.good, result.message
             self._output.parent.mkdir(parents=True, exist_ok=True)
             PngFile.fromarray(result.picture).save(self._output)
@@ -75,6 +75,24 @@ class CameraReference(Node):
         else:
             log.error(response.message)
         return response
+
+    def _frames(self) -> list[Picture]:
+        """Fresh pictures, received beside this node, which has nothing else to do meanwhile.
+
+        A node in the same context knows already who is there: finding the camera anew may take the
+        middleware seconds.
+        """
+        node = Node(
+            f"{self.get_name()}_frames",
+            namespace=self.get_namespace(),
+            context=self.context,
+            use_global_arguments=False,  # a name that was given to this node is not for two
+        )
+        try:
+            with spinning(node):
+                return FrameCollector(node, self._topic).take(self._count, self._timeout)
+        finally:
+            node.destroy_node()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
