@@ -53,6 +53,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Runs a failed test of a running graph once more.
+
+    There the machine's time counts: one that is held up for half a second has late frames and lost
+    answers, and the graph does what it is to do then, which is not what the test is about. What is
+    wrong in the code fails twice. The summary names every test that was run again.
+    """
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if item.get_closest_marker("realtime") or "ros_domain_id" in fixtures:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture
 def ros_domain_id(monkeypatch: pytest.MonkeyPatch) -> int:
     """Gives the test, and the processes it starts, a ROS domain of its own."""

@@ -244,12 +244,25 @@ def _seconds(step: Callable[[], object]) -> tuple[float, float]:
 def _shares(step: Callable[[], object]) -> dict[str, float]:
     from torch.profiler import ProfilerActivity, profile
 
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    with _without_stderr(), profile(activities=[ProfilerActivity.CPU]) as profiled:
         wall = sum(_seconds(step)[0] for _ in range(_PROFILED))
     parts = dict.fromkeys([*PARTS, "other arithmetic"], 0.0)
     for event in profiled.key_averages():
         parts[_part(event.key)] += 1e-6 * event.self_cpu_time_total / wall
     return parts | {"Python": max(0.0, 1.0 - sum(parts.values()))}
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """The profiler tells there of its every start and end, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _part(operation: str) -> str:
