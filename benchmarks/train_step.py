@@ -266,9 +266,9 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _part(operation: str) -> str:
+    short = operation.removeprefix("aten::").removeprefix("_")
     for part, names in PARTS.items():
         for name in names:
-            short = operation.removeprefix("aten::").removeprefix("_")
             if short.startswith(name) if len(name) < 6 else name in operation:
                 return part
     return "other arithmetic"

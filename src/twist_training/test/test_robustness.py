@@ -114,7 +114,7 @@ class _SixSteps(TrialWorld):
     """Short episodes that keep what they were shown."""
 
     def run_six(self, trace: Trace) -> list[np.ndarray]:
-        self._steps = 6
+        self.card = dataclasses.replace(self.card, episode_steps=6)
         self.shown: list[np.ndarray] = []
         self.run(0, trace)
         return self.shown
@@ -147,7 +147,7 @@ def test_slow_steps_are_shorter_and_the_policy_is_told_so(
 ) -> None:
     """As the node's `speed`: what is executed is a share of what the policy asks for."""
     world = _SixSteps(forward, Disturbance(speed=0.25), seed=SEED)
-    assert world._steps == 4 * CARD.episode_steps
+    assert world.card.episode_steps == 4 * CARD.episode_steps
     told: list[float] = []
     monkeypatch.setattr(world._policy, "commit", lambda delta: told.append(float(delta[0])))
     world.run_six(Trace())

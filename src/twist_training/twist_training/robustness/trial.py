@@ -144,7 +144,6 @@ class TrialWorld:
         seen = dataclasses.replace(disturbance, friction=None, speed=1.0).card(nominal)
         self._renderer = _RENDERERS.get(seen, self._sampler, disturbance.textures)
         self._environment = _environment(self.card)
-        self._steps = self.card.episode_steps
         self._delay = _Delay(self._environment, disturbance.latency)
 
     def look(self, trial: int) -> Appearance:
@@ -156,7 +155,7 @@ class TrialWorld:
         contract, environment, policy = self.contract, self._environment, self._policy
         look = self.look(trial)
         noise = np.random.default_rng([self.seed, trial])
-        lost = self.disturbance.drops(self.seed, trial, self._steps)
+        lost = self.disturbance.drops(self.seed, trial, self.card.episode_steps)
         _, info = environment.reset(options={"seed": self.seed, "trial": trial})
         policy.reset()
         self._delay.reset()
@@ -167,7 +166,7 @@ class TrialWorld:
         force = 0.0
         where = contract.state_slice("object_position")
         has_goal = any(item.name == "goal_position" for item in contract.state)
-        for step in range(self._steps):
+        for step in range(self.card.episode_steps):
             action, decided = still, False
             if not lost[step]:
                 seen = self._delay.seen()

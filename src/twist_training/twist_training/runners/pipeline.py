@@ -22,13 +22,10 @@ from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
 from twist_training.learning_curve import draw_learning_curve
 from twist_training.model_card import model_card, student_over_teacher
+from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
 from twist_training.runners.collect import collect_episodes, render_episodes
 from twist_training.runners.distil import distil_student
-from twist_training.runners.evaluate import (
-    CONTACT_FORCE_LIMIT,
-    EvaluationResult,
-    evaluate_checkpoint,
-)
+from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
 from twist_training.runners.teacher import teacher_episodes, train_teacher
 from twist_training.session import RunError, Session
 from twist_training.stage_clock import StageClock
