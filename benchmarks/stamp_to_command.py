@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
 
+from twist_policy.checkpoint import load_checkpoint
+
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "block_push"
 GOAL_MS = 60.0
 """The p99 in the demo that this project aims at."""
@@ -55,6 +57,7 @@ def run_trials(checkpoint: Path, output: Path, trials: int) -> int:
     """Runs trials through the graph; returns the runner's exit code."""
     start = "import sys; from twist_bringup.run_stack import main; sys.exit(main())"
     arguments = [
+        f"task:={load_checkpoint(checkpoint).contract.task}",
         f"checkpoint:={checkpoint}",
         f"output:={output}",
         f"trials:={trials}",

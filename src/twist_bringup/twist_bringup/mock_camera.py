@@ -47,6 +47,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from twist_nodes.endpoints import advertise
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
 
@@ -191,9 +192,9 @@ class MockCamera(Node):
             self._last = next(self._recorded, None)
             if self._last is None:
                 raise MockCameraError(f"{bag} holds no pictures")
-        self._images = self.create_publisher(Image, IMAGE_TOPIC, qos_profile_sensor_data)
-        self._infos = self.create_publisher(CameraInfo, INFO_TOPIC, qos_profile_sensor_data)
-        self._good = self.create_publisher(Header, "~/good_frames", 10)
+        self._images = advertise(self, Image, IMAGE_TOPIC, qos_profile_sensor_data)
+        self._infos = advertise(self, CameraInfo, INFO_TOPIC, qos_profile_sensor_data)
+        self._good = advertise(self, Header, "~/good_frames", 10)
         self.create_timer(1.0 / rate, self._on_timer)
         self.get_logger().info(f"{bag or 'synthetic frames'} at {rate:g} Hz")
 

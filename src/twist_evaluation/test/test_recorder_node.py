@@ -23,7 +23,7 @@ from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
-from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy  # noqa: E402
 from rclpy.serialization import serialize_message  # noqa: E402
 from sensor_msgs.msg import Image, JointState  # noqa: E402
 
@@ -279,6 +279,20 @@ def test_recording_that_nobody_stops_is_closed(
     graph.wait(lambda: (tmp_path / "bag" / "metadata.yaml").exists())
 
     assert "maximum_duration" in read_metadata(tmp_path / "bag")["custom_data"]["reason"]
+
+
+def test_a_publisher_that_cannot_be_recorded_is_named(make_graph: Callable[..., Graph]) -> None:
+    graph = make_graph()
+    wrong = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    graph.node.create_publisher(JointState, "joint_states", wrong)
+
+    def warned() -> bool:
+        return any(
+            status.level == DiagnosticStatus.WARN and status.message.endswith("fit: /joint_states")
+            for status in graph.statuses
+        )
+
+    graph.wait(warned)
 
 
 def test_default_topics_are_valid_here() -> None:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image as ImageMessage
 from twist_evaluation.camera_measurement import StampedFrame
 from twist_evaluation.image_frames import FrameError, rgb_frame
 from twist_evaluation.observer.colours import Image
-from twist_nodes.endpoints import LATCHED, subscribe_newest
+from twist_nodes.endpoints import LATCHED, advertise, subscribe_newest
 
 _SHOW_PERIOD = 0.2  # seconds
 
@@ -31,7 +31,7 @@ class LiveCamera:
         self._drawn: Callable[[Image], Image] | None = None
         self._shown_at = 0.0
         subscribe_newest(node, ImageMessage, topic, self._on_image)
-        self._placement = node.create_publisher(ImageMessage, "~/placement", LATCHED)
+        self._placement = advertise(node, ImageMessage, "~/placement", LATCHED)
 
     def latest(self) -> StampedFrame | None:
         """The newest picture; None before the first, or when it cannot be decoded."""

@@ -35,6 +35,7 @@ from twist_evaluation.recorded_topics import (
     parse_topics,
 )
 from twist_msgs.srv import StartRecording, StopRecording
+from twist_nodes.endpoints import advertise, subscribe, unheard
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
 PARAMETERS = (
@@ -73,6 +74,8 @@ PARAMETERS = (
     ),
 )
 
+_TICKS_OF_DISCOVERY = 3
+"""Seconds after which a publisher that is not heard is one that does not fit."""
 _IMAGE_TYPE = "sensor_msgs/msg/Image"
 
 
@@ -108,6 +111,7 @@ class Recorder(Node):
         self._definitions: dict[str, MessageDefinition] = {}
         self._latched: dict[str, tuple[bytes, int, int]] = {}
         self._required: dict[str, Subscription] = {}
+        self._ticks_unheard: dict[Subscription, int] = {}
         self._last_image: dict[str, int] = {}
         rate = self._parameters["image_rate"]
         self._image_interval = int(0.9e9 / rate) if rate > 0 else 0
@@ -117,11 +121,12 @@ class Recorder(Node):
             raise TopicError(f"required_topics: {', '.join(sorted(unknown))} is not in topics")
         for topic in topics:
             subscription = self._subscribe(topic)
+            self._ticks_unheard[subscription] = 0
             if topic.name in required:
                 self._required[subscription.topic_name] = subscription
         self.create_service(StartRecording, "~/start_recording", self._start)
         self.create_service(StopRecording, "~/stop_recording", self._stop)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", 10)
         self.create_timer(1.0, self._tick)
 
     def _subscribe(self, topic: RecordedTopic) -> Subscription:
@@ -142,7 +147,7 @@ class Recorder(Node):
         def record(data: bytes, information: dict[str, Any]) -> None:
             self._record(name, data, information, image=image, latched=latched)
 
-        return self.create_subscription(topic.message_type, topic.name, record, profile, raw=True)
+        return subscribe(self, topic.message_type, topic.name, record, profile, raw=True)
 
     def _record(
         self, topic: str, data: bytes, information: dict[str, Any], *, image: bool, latched: bool
@@ -294,7 +299,26 @@ class Recorder(Node):
             reason = f"nobody stopped the recording within {limit:g} s (maximum_duration)"
             self.close(reason)
             self._latch_fault(reason)
+        self._tell_what_is_not_heard()
         self._publish_diagnostics()
+
+    def _tell_what_is_not_heard(self) -> None:
+        for subscription, before in self._ticks_unheard.items():
+            ticks = before + 1 if unheard(self, subscription) else 0
+            self._ticks_unheard[subscription] = ticks
+            if ticks == _TICKS_OF_DISCOVERY:
+                self.get_logger().warning(
+                    f"a publisher of {subscription.topic_name} is not recorded: its type or its "
+                    "quality of service does not fit the line in topics; compare "
+                    f"`ros2 topic info --verbose {subscription.topic_name}`"
+                )
+
+    def _not_recorded(self) -> list[str]:
+        return [
+            subscription.topic_name
+            for subscription, ticks in self._ticks_unheard.items()
+            if ticks >= _TICKS_OF_DISCOVERY
+        ]
 
     def _latch_fault(self, fault: str) -> None:
         """Called from the writing thread, too; publishing is thread-safe."""
@@ -312,6 +336,9 @@ class Recorder(Node):
             elif dropped or self._warning:
                 status.level = DiagnosticStatus.WARN
                 status.message = self._warning or f"{dropped} messages dropped: the disk is slow"
+            elif not_recorded := self._not_recorded():
+                status.level = DiagnosticStatus.WARN
+                status.message = f"publishers that do not fit: {', '.join(not_recorded)}"
             else:
                 status.level = DiagnosticStatus.OK
                 status.message = f"recording {self._folder}" if recording else "idle"

@@ -12,7 +12,7 @@ from rclpy.node import Node
 from twist_evaluation.operator_prompt import NoAnswer, Question
 from twist_msgs.msg import OperatorQuestion
 from twist_msgs.srv import AnswerQuestion
-from twist_nodes.endpoints import LATCHED
+from twist_nodes.endpoints import LATCHED, advertise
 
 
 class RosOperator:
@@ -39,7 +39,7 @@ class RosOperator:
         self._asked = 0
         self._open: tuple[int, Question] | None = None
         self._answers: SimpleQueue[Any] = SimpleQueue()
-        self._publisher = node.create_publisher(OperatorQuestion, "~/question", LATCHED)
+        self._publisher = advertise(node, OperatorQuestion, "~/question", LATCHED)
         node.create_service(AnswerQuestion, "~/answer", self._on_answer)
 
     def tell(self, text: str) -> None:

@@ -7,7 +7,7 @@ from rclpy.node import Node
 from twist_evaluation.results import EvaluationIdentity, Outcome, Tally, TrialReport
 from twist_evaluation.trial_stand import ObjectLayout
 from twist_msgs.msg import EvaluationSummary, Layout, Trial, TrialResult
-from twist_nodes.endpoints import LATCHED
+from twist_nodes.endpoints import LATCHED, advertise
 
 _OUTCOMES = {
     Outcome.SUCCESS: TrialResult.SUCCESS,
@@ -22,9 +22,9 @@ class TrialPublisher:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._trial_publisher = node.create_publisher(Trial, "~/trial", LATCHED)
-        self._result_publisher = node.create_publisher(TrialResult, "~/result", LATCHED)
-        self._summary_publisher = node.create_publisher(EvaluationSummary, "~/summary", LATCHED)
+        self._trial_publisher = advertise(node, Trial, "~/trial", LATCHED)
+        self._result_publisher = advertise(node, TrialResult, "~/result", LATCHED)
+        self._summary_publisher = advertise(node, EvaluationSummary, "~/summary", LATCHED)
 
     def announce(self, identity: EvaluationIdentity, trial: int, layout: ObjectLayout) -> None:
         """Publishes ``~/trial``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,10 @@ pytest.importorskip("rclpy")
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from std_msgs.msg import String
+from std_msgs.msg import Empty, String
 
-from twist_nodes.endpoints import LATCHED, NEWEST, advertise, subscribe_newest
-from twist_nodes.spinning import spinning
+from twist_nodes.endpoints import LATCHED, NEWEST, advertise, subscribe, subscribe_newest, unheard
+from twist_nodes.spinning import spinning, spinning_node
 
 MakeNode = Callable[..., Node]
 
@@ -39,6 +40,13 @@ class Ear:
             if self._came.wait(0.1):
                 return True
         return False
+
+
+def _until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline, "the awaited did not come about"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("reliability", [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])
@@ -85,6 +93,25 @@ def test_a_latched_message_reaches_who_comes_later(make_node: MakeNode) -> None:
     with spinning(node):
         assert ear.hears()
     assert ear.message.data == "before"
+
+
+@pytest.mark.parametrize(
+    ("kind", "publisher_qos", "expected"),
+    [
+        (String, QoSProfile(depth=1), 0),
+        (String, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), 1),
+        (Empty, QoSProfile(depth=1), 1),
+    ],
+)
+def test_publishers_that_a_subscription_cannot_hear_are_counted(
+    make_node: MakeNode, kind: Any, publisher_qos: QoSProfile, expected: int
+) -> None:
+    node = make_node()
+    subscription = subscribe(node, String, "said", print, QoSProfile(depth=1))
+    # A participant of its own: one alone cannot have two types of a topic.
+    with spinning_node("speaker", node.context.get_domain_id()) as speaker:
+        advertise(speaker, kind, "said", publisher_qos)
+        _until(lambda: node.count_publishers("/said") and unheard(node, subscription) == expected)
 
 
 def test_the_executor_has_no_event_handlers_to_look_at(make_node: MakeNode) -> None:

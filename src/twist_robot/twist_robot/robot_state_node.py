@@ -19,7 +19,7 @@ from rclpy.task import Future
 
 from twist_msgs.msg import RobotState
 from twist_msgs.srv import RecoverRobot
-from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.node_process import run_node
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_robot.arm_state import DRIVERS, ArmState, StateError
@@ -102,8 +102,8 @@ class RobotStateNode(Node):
             self._calls = RecoveryCalls(self, plan, surroundings, values["step_timeout"])
         if values["servo_controller"]:
             TrajectorySetting(self, values["servo_controller"])
-        self._states = self.create_publisher(RobotState, "robot_state", 10)
-        self._poses = self.create_publisher(PoseStamped, "ee_pose", 10)
+        self._states = advertise(self, RobotState, "robot_state", 10)
+        self._poses = advertise(self, PoseStamped, "ee_pose", 10)
         subscribe_newest(self, self._type, "driver_state", self._on_bytes, raw=True)
         self.create_timer(1.0 / values["rate"], self._on_timer)
         self._recovery_timer = self.create_timer(_RECOVERY_PERIOD, self._on_recovery_timer)

@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
 from twist_msgs.msg import Belief, PolicyStep
-from twist_nodes.endpoints import LATCHED, subscribe_newest
+from twist_nodes.endpoints import LATCHED, advertise, subscribe_newest
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_policy.contract import ContractError, PolicyContract
@@ -87,11 +87,11 @@ class Viewer(Node):
         self._shown: set[str] = set()
         self._drawn = 0.0
         self._bad_image = ""
-        self._markers = self.create_publisher(MarkerArray, "~/markers", 10)
-        self._workspace = self.create_publisher(MarkerArray, "~/workspace", LATCHED)
-        self._tool_path = self.create_publisher(Path, "~/imagined_tool_path", 10)
-        self._object_path = self.create_publisher(Path, "~/imagined_object_path", 10)
-        self._overlay = self.create_publisher(Image, "~/overlay", 2)
+        self._markers = advertise(self, MarkerArray, "~/markers", 10)
+        self._workspace = advertise(self, MarkerArray, "~/workspace", LATCHED)
+        self._tool_path = advertise(self, Path, "~/imagined_tool_path", 10)
+        self._object_path = advertise(self, Path, "~/imagined_object_path", 10)
+        self._overlay = advertise(self, Image, "~/overlay", 2)
         policy = values["policy_node"]
         self.create_subscription(PolicyStep, f"{policy}/step", self._on_step, 10)
         self.create_subscription(Belief, f"{policy}/belief", self._on_belief, 10)

@@ -40,7 +40,7 @@ from twist_camera.camera_settings import (
     in_order,
     read_settings,
 )
-from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
 _PREFIXES = ("rgb_camera.", "enable_")
@@ -87,7 +87,7 @@ class CameraCheck(Node):
         check_wanted(self._wanted)
         self._get = self.create_client(GetParameters, f"{self._driver}/get_parameters")
         self._set = self.create_client(SetParameters, f"{self._driver}/set_parameters")
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", 10)
         self._metadata: str | None = None
         self._metadata_topic = ""
         self._listen_to_metadata()

@@ -31,6 +31,7 @@ from twist_camera.realsense_device import (
     RealSenseError,
     StreamSettings,
 )
+from twist_nodes.endpoints import advertise
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.spinning import spinning
 from twist_policy.camera_match import CameraIntrinsics
@@ -86,10 +87,8 @@ class PyrealsenseCamera(Node):
             restarts=values["restarts"],
             restart_delay=values["restart_delay"],
         )
-        self._images = self.create_publisher(Image, "~/color/image_raw", qos_profile_sensor_data)
-        self._infos = self.create_publisher(
-            CameraInfo, "~/color/camera_info", qos_profile_sensor_data
-        )
+        self._images = advertise(self, Image, "~/color/image_raw", qos_profile_sensor_data)
+        self._infos = advertise(self, CameraInfo, "~/color/camera_info", qos_profile_sensor_data)
         self._info = CameraInfo()
         self.loop = CaptureLoop(
             RealSenseCamera(settings, library),

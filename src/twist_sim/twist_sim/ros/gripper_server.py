@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rclpy.action import ActionServer, CancelResponse
 from sensor_msgs.msg import JointState
 
+from twist_nodes.endpoints import advertise
 from twist_sim.ros.gripper_messages import Grasp, Homing, Move
 from twist_sim.ros.gripper_motion import FingerCommand, GripperMotion, GripperRefusal, Outcome
 
@@ -64,7 +65,7 @@ class GripperServer:
         self._names = list(joint_names)
         self._under_way: _UnderWay | None = None
         self._next_states = 0.0
-        self._states = node.create_publisher(JointState, f"{GRIPPER}/joint_states", 10)
+        self._states = advertise(node, JointState, f"{GRIPPER}/joint_states", 10)
         self._servers = [
             ActionServer(
                 node,

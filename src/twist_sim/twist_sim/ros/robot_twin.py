@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from twist_msgs.msg import GroundTruth, RobotState
 from twist_msgs.srv import ResetTrial
-from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_sim.appearance import (
@@ -123,12 +123,12 @@ class RobotTwin(Node):
             self._gripper.destroy()
 
     def _create_publishers(self) -> None:
-        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
-        self._ee_poses = self.create_publisher(PoseStamped, "ee_pose", 10)
-        self._states = self.create_publisher(RobotState, "robot_state", 10)
-        self._images = self.create_publisher(Image, "camera/camera/color/image_raw", 2)
-        self._infos = self.create_publisher(CameraInfo, "camera/camera/color/camera_info", 2)
-        self._truths = self.create_publisher(GroundTruth, "~/ground_truth", 10)
+        self._joint_states = advertise(self, JointState, "joint_states", 10)
+        self._ee_poses = advertise(self, PoseStamped, "ee_pose", 10)
+        self._states = advertise(self, RobotState, "robot_state", 10)
+        self._images = advertise(self, Image, "camera/camera/color/image_raw", 2)
+        self._infos = advertise(self, CameraInfo, "camera/camera/color/camera_info", 2)
+        self._truths = advertise(self, GroundTruth, "~/ground_truth", 10)
         model = self._card.camera.model()
         self._composer = ImageComposer(model.width, model.height)
         self._info = camera_info(model)

@@ -17,7 +17,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from twist_nodes.endpoints import subscribe_newest
+from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_sim.ros.cartesian import rotation_from_quaternion
@@ -138,10 +138,10 @@ class ServoStandIn(Node):
         )
         subscribe_newest(self, PoseStamped, "~/pose_target_cmds", self._on_pose)
         subscribe_newest(self, TwistStamped, "~/delta_twist_cmds", self._on_twist)
-        self._trajectories = self.create_publisher(
-            JointTrajectory, values["moveit_servo.command_out_topic"], 10
+        self._trajectories = advertise(
+            self, JointTrajectory, values["moveit_servo.command_out_topic"], 10
         )
-        self._statuses = self.create_publisher(ServoStatus, "~/status", 10)
+        self._statuses = advertise(self, ServoStatus, "~/status", 10)
         self.create_service(ServoCommandType, "~/switch_command_type", self._on_switch_command_type)
         self.create_service(SetBool, "~/pause_servo", self._on_pause)
         self.create_timer(config.publish_period, self._on_timer)
