@@ -130,6 +130,9 @@ class StudentConfig:
     """Divide every image by its mean brightness (not in the paper)."""
     observes_ee_position: bool = True
     """The measured end-effector position as a second input; false is the paper's setting."""
+    tool_spot: bool = field(default=True, metadata={_BEFORE: False})
+    """The measured position also as a picture: a spot where the tool tip should be seen (not in
+    the paper); nothing without the measured position."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +283,12 @@ PRESETS: dict[str, TrainingConfig] = {
         ),
         collection=CollectionConfig(episodes=6000, workers=8, looks=2),
         student=StudentConfig(
-            depth=48, norm=False, padding=0, equalise=False, observes_ee_position=False
+            depth=48,
+            norm=False,
+            padding=0,
+            equalise=False,
+            observes_ee_position=False,
+            tool_spot=False,
         ),
         distillation=DistillationConfig(
             steps=60_000,

@@ -17,7 +17,13 @@ from twist_training.modules.distributions import (
     gumbel_like,
     project_to_unit_ball,
 )
-from twist_training.modules.networks import Actor, ImageEncoder, StateScaling, initialise
+from twist_training.modules.networks import (
+    Actor,
+    ImageEncoder,
+    StateScaling,
+    ToolSpot,
+    initialise,
+)
 from twist_training.modules.rssm import LatentSequence, Rssm
 
 
@@ -45,6 +51,9 @@ class Student(nn.Module):
             position_size=3 if contract.observes_ee_position else 0,
             state_size=contract.state_size,
             equalise=config.equalise,
+            tool_spot=ToolSpot(contract)
+            if config.tool_spot and contract.observes_ee_position
+            else None,
         )
         self.rssm = Rssm(teacher.rssm, contract.action_size, teacher.embedding)
         initialise(self)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from twist_policy.contract import PolicyContract
+from twist_sim.camera_geometry import matrix_from_quaternion
 from twist_training.modules.distributions import TruncatedNormal
+
+_SPOT = 2.0
+"""Standard deviation of the spot that shows the tool tip, network pixels."""
 
 
 def mlp(inputs: int, width: int, layers: int, outputs: int) -> nn.Sequential:
@@ -61,12 +67,65 @@ class StateScaling(nn.Module):
         return scaled / self.scale + self.offset
 
 
+class ToolSpot(nn.Module):
+    """A plane of the network's image with a round spot where the tool tip should be seen.
+
+    By the measured position and a camera that stands exactly in its place: how far the tool is
+    seen from its spot tells how far the camera stands from its place, which a network that is
+    given the position as three numbers is slow to learn.
+
+    Args:
+        contract: the camera, the image path, and the scaling of positions.
+    """
+
+    if TYPE_CHECKING:  # TorchScript cannot read postponed annotations of attributes
+        pixels: Tensor
+        axes: Tensor
+        origin: Tensor
+        offset: Tensor
+        scale: Tensor
+
+    def __init__(self, contract: PolicyContract) -> None:
+        super().__init__()
+        camera, image = contract.camera, contract.image
+        self.pitch = image.crop_size / image.size
+        self.focal_x, self.focal_y = camera.fx / self.pitch, camera.fy / self.pitch
+        # In network pixels, from the centre of the first one.
+        self.centre_x = (camera.cx - image.crop_x) / self.pitch - 0.5
+        self.centre_y = (camera.cy - image.crop_y) / self.pitch - 0.5
+        self.spread = _SPOT
+        scaling, tool = StateScaling(contract), contract.state_slice("ee_position")
+        for name, value in {
+            "pixels": torch.arange(image.size),
+            "axes": torch.from_numpy(matrix_from_quaternion(camera.orientation).T.copy()),
+            "origin": torch.tensor(camera.position),
+            "offset": scaling.offset[tool].clone(),
+            "scale": scaling.scale[tool].clone(),
+        }.items():
+            # Of the contract, not learned: a checkpoint of the training has no need of them.
+            self.register_buffer(name, value.float(), persistent=False)
+
+    def forward(self, position: Tensor) -> Tensor:
+        """Planes (N, 1, W, W), 1 in the middle of the spot, for scaled tool tips (N, 3)."""
+        from_camera = position.float() / self.scale + self.offset - self.origin
+        # Not a matrix product, which autocast would round to three digits.
+        x, y, depth = (from_camera[:, None, :] * self.axes).sum(-1).unbind(-1)
+        depth = depth.clamp(min=0.01)
+        column = self.focal_x * x / depth + self.centre_x
+        row = self.focal_y * y / depth + self.centre_y
+        across, down = self._bell(column), self._bell(row)
+        return (down[:, :, None] * across[:, None, :])[:, None]
+
+    def _bell(self, middle: Tensor) -> Tensor:
+        return torch.exp(-0.5 * ((self.pixels - middle[:, None]) / self.spread).square())
+
+
 class ImageEncoder(nn.Module):
     """Images (and, optionally, the measured end-effector position) -> embedding.
 
     Four stride-2 convolutions as in DreamerV2. GroupNorm with one group (layer norm over
-    channels and pixels) and padding are options that the published network does not have.
-    The output is linear, so that it can match the teacher's embedding.
+    channels and pixels), padding and a plane that shows the tool are options that the published
+    network does not have. The output is linear, so that it can match the teacher's embedding.
 
     Args:
         depth: channels of the first convolution; doubled by each following one.
@@ -78,6 +137,7 @@ class ImageEncoder(nn.Module):
         state_size: size of the auxiliary state estimate.
         equalise: divide every image by its mean, one gain for all channels: exposure then
             changes nothing but noise and clipping, and hues stay.
+        tool_spot: makes a fourth input plane of the position; None for none.
     """
 
     def __init__(
@@ -91,12 +151,14 @@ class ImageEncoder(nn.Module):
         position_size: int,
         state_size: int,
         equalise: bool = False,
+        tool_spot: ToolSpot | None = None,
         width: int = 256,
     ) -> None:
         super().__init__()
         self.equalise = equalise
         layers: list[nn.Module] = []
-        channels, edge = 3, image_size
+        self.tool_spot = tool_spot
+        channels, edge = 3 if tool_spot is None else 4, image_size
         for multiple in (1, 2, 4, 8):
             layers.append(nn.Conv2d(channels, depth * multiple, 4, 2, padding))
             channels, edge = depth * multiple, (edge + 2 * padding - 4) // 2 + 1
@@ -123,6 +185,8 @@ class ImageEncoder(nn.Module):
             mean = (image.mean((1, 2, 3), keepdim=True) + 0.5).clamp(min=0.02)
             gain = 0.4 / mean
             image = torch.addcmul(0.5 * gain - 0.5, image, gain)
+        if self.tool_spot is not None:
+            image = torch.cat([image, self.tool_spot(position)], 1)
         visual = self.convolutions(image).flatten(1)
         if self.position_size > 0:
             visual = torch.cat([visual, self.position(position).to(visual.dtype)], -1)
