@@ -14,6 +14,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -35,7 +36,7 @@ from twist_evaluation.recorded_topics import (
     parse_topics,
 )
 from twist_msgs.srv import StartRecording, StopRecording
-from twist_nodes.endpoints import advertise, subscribe, unheard
+from twist_nodes.endpoints import advertise, unheard
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
 PARAMETERS = (
@@ -147,7 +148,15 @@ class Recorder(Node):
         def record(data: bytes, information: dict[str, Any]) -> None:
             self._record(name, data, information, image=image, latched=latched)
 
-        return subscribe(self, topic.message_type, topic.name, record, profile, raw=True)
+        return self.create_subscription(
+            topic.message_type,
+            topic.name,
+            record,
+            profile,
+            # See twist_nodes.endpoints; what is not heard is told by `_tell_what_is_not_heard`.
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+            raw=True,
+        )
 
     def _record(
         self, topic: str, data: bytes, information: dict[str, Any], *, image: bool, latched: bool

@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from std_msgs.msg import Empty, String
 
-from twist_nodes.endpoints import LATCHED, NEWEST, advertise, subscribe, subscribe_newest, unheard
+from twist_nodes.endpoints import LATCHED, NEWEST, advertise, subscribe_newest, unheard
 from twist_nodes.spinning import spinning, spinning_node
 
 MakeNode = Callable[..., Node]
@@ -107,7 +107,7 @@ def test_publishers_that_a_subscription_cannot_hear_are_counted(
     make_node: MakeNode, kind: Any, publisher_qos: QoSProfile, expected: int
 ) -> None:
     node = make_node()
-    subscription = subscribe(node, String, "said", print, QoSProfile(depth=1))
+    subscription = node.create_subscription(String, "said", print, QoSProfile(depth=1))
     # A participant of its own: one alone cannot have two types of a topic.
     with spinning_node("speaker", node.context.get_domain_id()) as speaker:
         advertise(speaker, kind, "said", publisher_qos)

@@ -30,34 +30,18 @@ LATCHED = QoSProfile(
 """The last message also reaches who subscribes after it was sent."""
 
 
-def subscribe(
-    node: Node,
-    kind: Any,
-    topic: str,
-    callback: Callable[..., None],
-    qos: QoSProfile,
-    *,
-    raw: bool = False,
-) -> Subscription:
-    """Calls `callback` with messages of type `kind`; with their bytes when `raw`.
-
-    Publishers that `qos` does not fit are not heard, and nobody says so: see `unheard`.
-    """
-    return node.create_subscription(
-        kind,
-        topic,
-        callback,
-        qos,
-        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-        raw=raw,
-    )
-
-
 def subscribe_newest(
     node: Node, kind: Any, topic: str, callback: Callable[[Any], None], *, raw: bool = False
 ) -> Subscription:
     """Calls `callback` with the newest message of type `kind`; with its bytes when `raw`."""
-    return subscribe(node, kind, topic, callback, NEWEST, raw=raw)
+    return node.create_subscription(
+        kind,
+        topic,
+        callback,
+        NEWEST,
+        event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
+        raw=raw,
+    )
 
 
 def unheard(node: Node, subscription: Subscription) -> int:
