@@ -20,11 +20,16 @@ import torch
 from numpy.typing import NDArray
 
 from twist_training.algorithms.distillation import Student
-from twist_training.configuration import PRESETS, TrainingConfig, with_arguments
+from twist_training.configuration import (
+    PRESETS,
+    TrainingConfig,
+    split_arguments,
+    with_arguments,
+)
 from twist_training.progress import ProgressBar
 from twist_training.runners.distil import DistillationTrainer
 from twist_training.runners.pipeline import Pipeline
-from twist_training.shared_data import settings_of
+from twist_training.shared_data import settings_of, take_data_from
 from twist_training.storage.images import ImageEpisodes
 
 FAR = 0.06
@@ -36,17 +41,17 @@ TESTED_FRAMES = 2048
 
 def main() -> None:
     """Trains and prints the table."""
-    arguments = sys.argv[1:]
-    own = {"run": "", "steps": "1000"}
-    for argument in list(arguments):
-        name, _, value = argument.partition("=")
-        if name in own:
-            own[name] = value
-            arguments.remove(argument)
-    steps, arguments = int(own["steps"]), arguments or ["student.tool_spot=false"]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(own["run"] or temporary)
-        config = settings_of(folder) if own["run"] else PRESETS["smoke"]
+    own, others = split_arguments(sys.argv[1:], {"run": "", "steps": "1000"})
+    steps, arguments = int(own["steps"]), others or ["student.tool_spot=false"]
+    if steps < 1:
+        raise SystemExit(f"steps must be 1 or more, found {steps}")
+    run = Path(own["run"]) if own["run"] else None
+    # Beside the run, whose pictures are linked: they are gigabytes.
+    with tempfile.TemporaryDirectory(dir=run.parent if run else None) as temporary:
+        folder = Path(temporary)
+        config = PRESETS["smoke"] if run is None else settings_of(run)
+        if run is not None:
+            take_data_from(run, config, folder)
         pipeline = Pipeline(dataclasses.replace(config, processes=1), folder, folder / "checkpoint")
         learned, held_back = _split(pipeline)
         print(

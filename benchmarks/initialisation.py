@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from twist_training.configuration import TrainingConfig, parse_arguments
+from twist_training.configuration import TrainingConfig, parse_arguments, split_arguments
 from twist_training.modules.networks import initialise
 from twist_training.progress import ProgressBar
 from twist_training.rollout import make_environments
@@ -30,13 +30,8 @@ TERMS = ("state", "reward", "kl")
 
 def main() -> None:
     """Trains and prints the table."""
-    arguments = sys.argv[1:]
-    own = {"steps": 1000, "seeds": 2}
-    for argument in list(arguments):
-        name, _, value = argument.partition("=")
-        if name in own:
-            own[name] = int(value)
-            arguments.remove(argument)
+    given, arguments = split_arguments(sys.argv[1:], {"steps": "1000", "seeds": "2"})
+    own = {name: int(value) for name, value in given.items()}
     if min(own.values()) < 1:
         raise SystemExit("steps and seeds must be 1 or more")
     config = dataclasses.replace(parse_arguments(arguments), processes=1)
@@ -78,7 +73,7 @@ def _learn(config: TrainingConfig, reset: object, steps: int, description: str) 
     last: list[list[float]] = []
     for step in ProgressBar(range(steps), description, unit="step"):
         terms = trainer.step(draw_batch(session, replay, generator), behaviour=False)
-        if step >= 0.9 * steps:
+        if step >= min(0.9 * steps, steps - 1):
             last.append([float(terms[f"world_model/{term}"]) for term in TERMS])
     return [float(value) for value in np.mean(last, axis=0)]
 

@@ -57,12 +57,10 @@ def main() -> None:
     if arguments[:1] == ["--serve"]:
         _serve(arguments[1:])
         return
-    own = {"baseline": "", "steps": "20"}
-    for argument in list(arguments):
-        name, _, value = argument.partition("=")
-        if name in own:
-            own[name] = value
-            arguments.remove(argument)
+    # Not above: a process that serves imports what its work tree has, which may be older.
+    from twist_training.configuration import split_arguments
+
+    own, arguments = split_arguments(arguments, {"baseline": "", "steps": "20"})
     steps = int(own["steps"])
     with contextlib.ExitStack() as stack:
         trees = {"this work tree": ROOT}

@@ -17,6 +17,7 @@ from twist_training.configuration import (
     ConfigurationError,
     from_dict,
     parse_arguments,
+    split_arguments,
 )
 from twist_training.runners.pipeline import command_of
 from twist_training.session import RunError, Session
@@ -91,6 +92,13 @@ def test_the_command_explains_what_is_wrong(
 ) -> None:
     assert main([*arguments, f"output={tmp_path / 'run'}"]) == code
     assert message in capsys.readouterr().err
+
+
+def test_a_scripts_own_arguments_are_told_from_the_settings() -> None:
+    arguments = ["steps=5", "student.depth=4", "preset=smoke"]
+    own, others = split_arguments(arguments, {"steps": "1000", "run": ""})
+    assert own == {"steps": "5", "run": ""}
+    assert others == ["student.depth=4", "preset=smoke"]
 
 
 def test_a_run_is_not_continued_with_other_settings(tmp_path: Path) -> None:

@@ -335,6 +335,18 @@ def with_arguments(settings: Settings, arguments: list[str]) -> Settings:
     return settings
 
 
+def split_arguments(arguments: list[str], own: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """A script's own ``name=value`` arguments, with `own` as defaults, and all the others."""
+    values, others = dict(own), []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in own:
+            values[name] = value
+        else:
+            others.append(argument)
+    return values, others
+
+
 def _pairs(arguments: list[str]) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for argument in arguments:

@@ -88,11 +88,11 @@ class ToolSpot(nn.Module):
     def __init__(self, contract: PolicyContract) -> None:
         super().__init__()
         camera, image = contract.camera, contract.image
-        self.pitch = image.crop_size / image.size
-        self.focal_x, self.focal_y = camera.fx / self.pitch, camera.fy / self.pitch
+        pitch = image.crop_size / image.size
+        self.focal_x, self.focal_y = camera.fx / pitch, camera.fy / pitch
         # In network pixels, from the centre of the first one.
-        self.centre_x = (camera.cx - image.crop_x) / self.pitch - 0.5
-        self.centre_y = (camera.cy - image.crop_y) / self.pitch - 0.5
+        self.centre_x = (camera.cx - image.crop_x) / pitch - 0.5
+        self.centre_y = (camera.cy - image.crop_y) / pitch - 0.5
         self.spread = _SPOT
         scaling, tool = StateScaling(contract), contract.state_slice("ee_position")
         for name, value in {
