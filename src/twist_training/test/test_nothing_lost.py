@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from twist_training.runners import distil
 from twist_training.runners.collect import collect_episodes
 from twist_training.runners.teacher import train_teacher
 from twist_training.session import RunError, Session
+from twist_training.stage_clock import StageClock
 from twist_training.storage import images as image_storage
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes
@@ -230,6 +232,29 @@ def test_a_full_disk_is_named_and_both_checkpoints_stay(tmp_path: Path) -> None:
         session.save("student.pt", {"steps": 3, "weights": torch.zeros(5000)})
     assert [saved["steps"] for saved in session.checkpoints("student.pt")] == [2, 1]
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_the_time_of_a_stage_is_kept_while_it_runs_and_added_to(tmp_path: Path) -> None:
+    timed = """
+import sys, time
+from pathlib import Path
+from twist_training.stage_clock import StageClock
+with StageClock(Path(sys.argv[1]), period=0.01).measure("teacher"):
+    time.sleep(100)
+"""
+    before = 0.0
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, "-c", timed, str(tmp_path)]) as process:
+            while (now := StageClock(tmp_path).seconds.get("teacher", 0.0)) < before + 0.1:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.kill()
+        before = now
+    with StageClock(tmp_path).measure("collect"):
+        pass
+    seconds = StageClock(tmp_path).seconds
+    assert list(seconds) == ["teacher", "collect"]
+    assert 0.2 <= before <= seconds["teacher"] < 20.0
 
 
 def test_a_flipped_bit_is_found_by_its_checksum_and_the_one_before_is_used(
