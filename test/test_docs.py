@@ -10,9 +10,27 @@ from pathlib import Path
 import pytest
 
 from twist_bringup.options import ARGUMENTS, parse_arguments
+from twist_training.configuration import parse_arguments as training_config
+from twist_training.configuration import with_arguments
+from twist_training.diagnosis.command import DiagnosisSettings
+from twist_training.refinement import RefinementSettings
+from twist_training.robustness.command import RobustnessSettings
+from twist_training.runners.pipeline import STAGES
+from twist_training.sweep.command import SweepSettings
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "docker/README.md"]
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/*.md")),
+    *sorted(ROOT.glob("src/*/README.md")),
+    ROOT / "docker/README.md",
+]
+TOOLS = {
+    "robustness": RobustnessSettings(),
+    "diagnose": DiagnosisSettings(),
+    "sweep": SweepSettings(),
+    "refine": RefinementSettings(),
+}
 OURS = re.compile(r"^/(arm_motion|robot_state|twist_policy_node|robot_twin|recorder)/")
 
 
@@ -84,3 +102,22 @@ def test_links_in_a_document_lead_to_files_and_headings(path: Path) -> None:
             titles = re.findall(r"^#+ (.+)$", linked.read_text(), re.M)
             anchors = {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
             assert heading in anchors, f"{name(path)}: {target}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_training_commands_in_a_document_name_stages_and_settings_that_exist(path: Path) -> None:
+    spans = [shlex.split(span) for span in re.findall(r"`(twist-train [^`\n]+)`", path.read_text())]
+    for words in [*spans, *(line for line in commands(path) if line[0] == "twist-train")]:
+        command, *settings = words[1:]
+        if command in TOOLS:
+            with_arguments(TOOLS[command], settings)
+        elif command != "STAGE":
+            assert command in ("all", *STAGES), words
+            places = ("output=", "checkpoint=", "data=")
+            training_config([word for word in settings if not word.startswith(places)])
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+def test_benchmarks_in_a_document_exist(path: Path) -> None:
+    for script in re.findall(r"\bbenchmarks/\w+\.py", path.read_text()):
+        assert (ROOT / script).is_file(), script
