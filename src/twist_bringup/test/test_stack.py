@@ -143,6 +143,8 @@ def test_who_judges_is_the_twin_or_in_the_lab_camera_and_operator() -> None:
 def test_a_slow_run_and_a_dry_run_are_the_policy_nodes_business() -> None:
     slow = dict(describe(StackOptions(speed=0.1)).process("twist_policy_node").parameters)
     assert (slow["speed"], slow["dry_run"]) == (0.1, False)
+    runner = dict(describe(StackOptions(speed=0.1)).process("trial_runner").parameters)
+    assert runner["step_timeout"] == pytest.approx(20.0)  # a step takes ten times as long
     dry = describe(StackOptions(robot="fr3", dry_run=True))
     assert dict(dry.process("twist_policy_node").parameters)["dry_run"] is True
     assert "servo_node" not in [process.name for process in dry.processes]

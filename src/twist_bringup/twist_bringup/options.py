@@ -114,7 +114,8 @@ class StackOptions:
     )
     speed: float = _option(
         1.0,
-        "Share of the contract's step (2 cm) that a step may use: 0.1 for the first motions.",
+        "Share of the trained speed, 2 cm in 0.1 s: 0.1 for the first motions. Steps are as long as "
+        "ever, and take longer.",
         minimum=0.01,
         maximum=1.0,
     )

@@ -448,6 +448,7 @@ def _trial_runner(options: StackOptions) -> Process:
             ("reference_service", "camera_reference/check" if options.reference else ""),
             # More than the policy takes to give up arming: its message names what is missing.
             ("first_step_timeout", 10.0),
+            ("step_timeout", 2.0 / options.speed),
         ),
         finishes=True,
         progress=True,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from twist_policy.action_gate import ActionGate, GatedAction, GateError
+from twist_policy.action_gate import ActionGate, GatedAction, GateError, step_periods
 from twist_policy.contract import PolicyContract, Workspace
 
 BOUND, LEASH = 0.02, 0.03
@@ -227,6 +227,30 @@ def test_the_gate_of_a_contract_has_its_bounds(contract: PolicyContract) -> None
     assert (gate.bound, gate.leash) == (contract.action_bound, contract.leash)
     with pytest.raises(GateError, match="outside the workspace"):
         gate.reset(np.array(contract.workspace.upper) + contract.leash)
+
+
+@pytest.mark.parametrize(
+    ("speed", "periods"),
+    [(1.0, 1), (0.75, 2), (0.5, 2), (0.34, 3), (1 / 3, 3), (0.1, 10), (0.01, 100)],
+)
+def test_a_slow_step_is_spread_over_periods_and_as_long(
+    contract: PolicyContract, speed: float, periods: int
+) -> None:
+    assert step_periods(speed) == periods
+    gate = ActionGate.from_contract(contract, periods)
+    start = gate.reset(contract.home)
+    target = start
+    for _ in range(periods):
+        gated = gate.step([0.6, 0.0, 0.0], target)
+        assert np.linalg.norm(gated.target - target) <= speed * contract.action_bound * (1 + 1e-9)
+        target = gated.target
+    np.testing.assert_allclose(target - start, [0.6 * contract.action_bound, 0.0, 0.0], atol=1e-12)
+
+
+@pytest.mark.parametrize("speed", [0.0, -0.1, 1.01, math.nan])
+def test_a_speed_that_is_no_share_is_refused(speed: float) -> None:
+    with pytest.raises(ValueError, match=r"in \(0, 1\], found"):
+        step_periods(speed)
 
 
 def test_the_gate_costs_little_even_when_it_refuses() -> None:

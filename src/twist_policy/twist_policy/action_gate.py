@@ -17,6 +17,20 @@ from twist_policy.contract import PolicyContract, Workspace
 _PROJECTION_ROUNDS = 200
 
 
+def step_periods(speed: float) -> int:
+    """Control periods that a step takes at a share `speed` of the trained speed: rounded up.
+
+    A slow step is as long as a fast one, and takes longer: between two of its decisions the policy
+    sees as much happen as it did in training.
+
+    Raises:
+        ValueError: not within (0, 1].
+    """
+    if not 0.0 < speed <= 1.0:
+        raise ValueError(f"speed is a share of the trained one in (0, 1], found {speed}")
+    return math.ceil(round(1.0 / speed, 6))
+
+
 class GateError(RuntimeError):
     """An action cannot be made safe; the caller must stop the arm."""
 
@@ -68,9 +82,15 @@ class ActionGate:
         self._target: NDArray[np.float64] | None = None
 
     @classmethod
-    def from_contract(cls, contract: PolicyContract) -> ActionGate:
-        """The gate that a checkpoint's contract asks for."""
-        return cls(contract.action_bound, contract.leash, contract.workspace)
+    def from_contract(cls, contract: PolicyContract, step_periods: int = 1) -> ActionGate:
+        """The gate that a checkpoint's contract asks for.
+
+        Args:
+            contract: bounds.
+            step_periods: control periods that a step of the policy is spread over: the same action
+                is put through the gate in each, and moves so much less.
+        """
+        return cls(contract.action_bound / step_periods, contract.leash, contract.workspace)
 
     @property
     def target(self) -> NDArray[np.float64] | None:

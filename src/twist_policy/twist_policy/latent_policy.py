@@ -121,6 +121,8 @@ class LatentPolicy:
     def commit(self, executed_delta: ArrayLike, gripper_state: float | None = None) -> None:
         """Tells the world model what was really commanded after the last `step`.
 
+        May be repeated while a step goes on: what is told last counts.
+
         Args:
             executed_delta: commanded translation, metres, base frame, (3,); zeros when the arm
                 was held.

@@ -25,6 +25,7 @@ from offline_node import SUCCESS, Answer, OfflineNode, VirtualTime, offline
 from sensor_msgs.msg import Image, JointState
 
 from twist_msgs.msg import RobotState
+from twist_policy.action_gate import step_periods
 from twist_policy.contract import (
     CameraModel,
     GripperSpec,
@@ -214,6 +215,7 @@ class FuzzWorld:
             twist=values["command_mode"] == "twist",
             frame=values["base_frame"] or CONTRACT.base_frame,
             command_time=0.0 if self.contract.gripper is None else 0.6,
+            step_periods=step_periods(values["speed"]),
         )
 
     # The graph's side.
@@ -691,8 +693,8 @@ def random_overrides(rng: random.Random) -> dict[str, Any]:
     overrides["command_mode"] = rng.choice(("pose", "twist"))
     if rng.random() < 0.05:
         overrides["dry_run"] = True
-    if rng.random() < 0.1:
-        overrides["speed"] = rng.uniform(0.01, 1.0)
+    if rng.random() < 0.2:
+        overrides["speed"] = rng.choice((0.1, 0.5, rng.uniform(0.01, 1.0)))
     if rng.random() < 0.2:
         for name, low, high in (
             ("frame_interval_limit", 0.05, 1.0),

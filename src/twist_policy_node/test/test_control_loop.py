@@ -82,7 +82,7 @@ class World:
         self.contract = contract
         self.policy = FakePolicy(self)
         shaper = CommandShaper(contract, mode)
-        shaper.limit_speed(speed)
+        shaper.limit_speed(min(speed, 1.0))
         self.loop = ControlLoop(
             contract,
             self.policy,
@@ -631,32 +631,63 @@ def test_no_sequence_of_events_commands_more_than_the_bounds_or_moves_a_stopped_
 
 
 @pytest.mark.parametrize("mode", list(CommandMode))
-def test_at_a_tenth_of_the_speed_no_step_exceeds_a_tenth_of_the_bound(
+def test_at_a_tenth_of_the_speed_a_step_takes_ten_periods_and_is_as_long(
     contract: PolicyContract, mode: CommandMode
 ) -> None:
     world = World(contract, mode, speed=0.1)
     world.policy.action = np.array([-1.0, 1.0, 1.0])  # longer than the bound allows
     world.start()
-    world.run(1.0)
-    bound = 0.1 * contract.action_bound
-    deltas = [float(np.linalg.norm(decision.gated.delta)) for decision in world.decisions]
-    assert len(deltas) >= 9
-    assert max(deltas) == pytest.approx(bound)  # used, and never exceeded
-    assert max(deltas) <= bound * (1 + 1e-9)
-    # The world model is told what was really commanded.
-    assert all(
-        np.array_equal(told, decision.gated.delta)
-        for told, decision in zip(world.policy.committed, world.decisions, strict=True)
-    )
+    world.run(4.05)
+    bound = contract.action_bound
+    assert [decision.step for decision in world.decisions] == [0, 1, 2, 3, 4]
+    decided = np.diff([decision.started for decision in world.decisions])
+    assert decided == pytest.approx(10 * contract.control_period, abs=0.04)
     assert {decision.speed_scale for decision in world.decisions} == {0.1}
+    # The world model is told all that was really commanded since it decided.
+    told = [float(np.linalg.norm(moved)) for moved in world.policy.committed]
+    assert told[:40] == pytest.approx([0.1 * bound * n for n in range(1, 11)] * 4, rel=1e-6)
     if mode is CommandMode.TWIST:
         speeds = [float(np.linalg.norm(c.linear)) for _, c in world.commands]  # type: ignore[union-attr]
-        assert max(speeds) <= bound / contract.control_period * (1 + 1e-9)
+        assert max(speeds) <= 0.1 * bound / contract.control_period * (1 + 1e-9)
+    else:
+        targets = np.array([c.position for _, c in world.commands])  # type: ignore[union-attr]
+        steps = np.linalg.norm(np.diff(targets, axis=0), axis=1)
+        assert max(steps) == pytest.approx(0.1 * bound)  # used, and never exceeded
+
+
+def test_a_slow_step_stops_in_the_middle_like_any_other(contract: PolicyContract) -> None:
+    world = World(contract, speed=0.1)
+    world.policy.action = np.array([1.0, 0.0, 0.0])
+    world.start()
+    world.run(1.4)
+    assert len(world.decisions) == 2  # in the midst of the second
+    world.camera_on = False
+    assert_stops(world, "camera_silent", world.now)
+    assert len(world.decisions) == 2
+    world.camera_on = True
+    assert world.start() is None
+    world.run(0.1)
+    assert len(world.decisions) == 3  # nothing is left of the old step
+    assert float(np.linalg.norm(world.policy.committed[-1])) < 0.2 * contract.action_bound
+
+
+def test_an_arm_that_is_held_back_in_the_middle_of_a_slow_step_stops_it(
+    contract: PolicyContract,
+) -> None:
+    world = World(contract, speed=0.1)
+    world.policy.action = np.array([1.0, 0.0, 0.0])
+    world.start()
+    world.run(0.5)
+    away = np.array([0.0, contract.leash + contract.action_bound, 0.0])
+    world.pose_change = lambda pose: dataclasses.replace(pose, tool_tip=pose.tool_tip - away)
+    world.run(0.2)
+    assert world.loop.fault is not None
+    assert world.loop.fault.code in ("gate", "pose_jump")
 
 
 @pytest.mark.parametrize("speed", [0.0, -0.1, 1.01, math.nan])
 def test_a_speed_beyond_the_contract_is_refused(contract: PolicyContract, speed: float) -> None:
-    with pytest.raises(ValueError, match="share of the contract's step"):
+    with pytest.raises(ValueError, match="share of the trained one"):
         World(contract, speed=speed)
 
 

@@ -107,6 +107,30 @@ def test_a_slow_command_keeps_the_policy_waiting(gripper_contract: PolicyContrac
     assert (last.goal.command, last.state) == ("open", -1.0)
 
 
+def test_slow_steps_have_slow_fingers_with_as_much_more_time(
+    gripper_contract: PolicyContract,
+) -> None:
+    spec = gripper_contract.gripper
+    assert spec is not None
+    fingers = Fingers(0.08, 0.0)
+    grip = GripperControl(gripper_contract, LIMITS, lambda: fingers, step_periods=4)
+    sent: list[Goal] = []
+    grip.opening(sent.append, 0.0)
+    assert sent[0].speed == 1.0  # nobody waits for the policy yet
+    goal = grip.step(1.0, 0.0).goal
+    assert goal is not None
+    assert goal.speed == 0.25
+    goal.accepted = True
+    limit = LIMITS.command + 3 * spec.command_time
+    for at, late in ((limit - 0.01, False), (limit + 0.01, True)):
+        fault = goal.check(at, grip._limits)
+        assert (fault is not None) == late
+    fingers = Fingers(0.08, limit + 0.01)
+    fault = grip.check(limit + 0.01)
+    assert fault is not None
+    assert fault.code == "gripper_late"
+
+
 def test_a_quick_command_does_not_hurry_the_policy(gripper_contract: PolicyContract) -> None:
     grip = control(gripper_contract)
     first = grip.step(1.0, 0.0)

@@ -86,6 +86,21 @@ def test_the_running_node_moves_the_arm_in_bounded_steps_and_says_what_it_does(
     assert belief.ee_position.x == belief.values[0]
 
 
+def test_at_half_speed_a_step_takes_two_control_periods_and_goes_as_far(stand: Any) -> None:
+    stand.running("forward", speed=0.5)
+    stand.wait_for(lambda: len(stand.cell.steps) >= 8, "eight steps")
+    steps = stand.cell.steps[:8]
+    assert {step.speed_scale for step in steps} == {0.5}
+    assert [np.linalg.norm(step.delta) for step in steps] == pytest.approx([0.005] * 8, abs=1e-6)
+    times = [s.header.stamp.sec + s.header.stamp.nanosec * 1e-9 for s in steps]
+    assert float(np.median(np.diff(times))) == pytest.approx(0.2, abs=0.04)
+    # The policy asks for half of its 2 cm.
+    way = [step.target[0] for step in steps]
+    assert np.diff(way) == pytest.approx([0.01] * 7, abs=1e-6)
+    values = {v.key: v.value for v in stand.cell.policy_diagnostics[-1].values}
+    assert values["speed"] == "0.5"
+
+
 def test_commands_are_sent_again_at_the_command_rate_under_fresh_stamps(stand: Any) -> None:
     stand.running("forward")
     before = len(stand.cell.commands)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Time
 
+from twist_policy.action_gate import step_periods
 from twist_policy.checkpoint import Checkpoint
 from twist_policy.latent_policy import LatentPolicy
 from twist_policy_node.arming import Arming, ArmingStep
@@ -158,7 +159,8 @@ class Activation:
         """Why the arm was stopped, or why it never started."""
         self.over = False
         """Whether the node is to be deactivated now."""
-        equipment.shaper.limit_speed(values["speed"])
+        self._step_periods = step_periods(values["speed"])
+        equipment.shaper.limit_speed(1.0 / self._step_periods)
         gripper = self._gripper_control()
         self._loop = ControlLoop(
             equipment.checkpoint.contract,
@@ -196,7 +198,13 @@ class Activation:
             return None if client is None else client.fingers
 
         limits = gripper_limits(self._values)
-        return GripperControl(contract, limits, fingers, dry_run=self._values["dry_run"])
+        return GripperControl(
+            contract,
+            limits,
+            fingers,
+            dry_run=self._values["dry_run"],
+            step_periods=self._step_periods,
+        )
 
     @property
     def steps(self) -> int:
@@ -292,7 +300,12 @@ class Activation:
         """A usable frame arrived, with its stamp as the camera gave it."""
         if self._arming is not None:
             return
+        issued = self._loop.issued
         decision = self._loop.frame(frame)
+        if decision is None and self._loop.issued > issued:
+            command = self._loop.command(time.monotonic())
+            if command is not None:
+                self._servo.publish(command)
         if decision is not None:
             clock = self._node.get_clock()
             decided = clock.now().to_msg()

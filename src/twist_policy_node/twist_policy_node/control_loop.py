@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twist_policy.action_gate import ActionGate, GatedAction, GateError
+from twist_policy.action_gate import ActionGate, GatedAction, GateError, step_periods
 from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import Command, CommandShaper, FloatArray, ToolPose
 from twist_policy_node.gripper import GripperControl, GripperStep
@@ -107,9 +107,9 @@ class Decision:
         started: when the policy step began, seconds.
         inference_time: seconds spent in the networks.
         output: what the policy put out.
-        gated: what the action gate made of it.
+        gated: what the action gate made of it, in the step's first control period.
         measured: tool tip at the decision, metres, base frame, (3,).
-        speed_scale: share of the contract's step that could be executed, after `speed` and
+        speed_scale: share of the trained speed with which it is executed, after `speed` and
             surprise; 0 in a dry run.
         command: what Servo is told first.
         gripper: the gripper's part; None for a policy that leaves it alone.
@@ -127,6 +127,23 @@ class Decision:
     gripper: GripperStep | None
 
 
+@dataclass
+class _Step:
+    """A step that is spread over several control periods.
+
+    Attributes:
+        action: what goes through the gate in each, (3,).
+        gripper_state: as it was committed with the first.
+        periods_left: how many are still to come.
+        moved: what was commanded so far, metres, (3,).
+    """
+
+    action: FloatArray
+    gripper_state: float | None
+    periods_left: int
+    moved: FloatArray
+
+
 class ControlLoop:
     """The state machine between sensors and Servo.
 
@@ -134,6 +151,9 @@ class ControlLoop:
     commanded) → ``STOPPED`` (nothing is commanded) → `start` again. A fault stays in `fault` until
     the next start. Only ``RUNNING`` commands motions, and each only until its expiry: when
     decisions stop coming, commands stop by themselves.
+
+    Below full speed a step is as long as in training, and takes several control periods: each of
+    them moves its share of what was decided in the first, on a fresh frame and under every watch.
 
     Args:
         contract: bounds and control period.
@@ -143,7 +163,7 @@ class ControlLoop:
         clock: steady seconds; measures the inference.
         validity: control periods that a command counts after its decision.
         hold_time: seconds in ``HOLDING``.
-        speed: share of the contract's step bound that a step may use, in (0, 1].
+        speed: share of the trained speed, in (0, 1]; see `twist_policy.action_gate.step_periods`.
         dry_run: decide, but command nothing. Each decision then starts from the measured position,
             and the policy is told that nothing was executed; Servo is not watched.
         gripper: decides about the gripper; needed if, and only if, the contract has one.
@@ -171,8 +191,6 @@ class ControlLoop:
     ) -> None:
         if (gripper is None) != (contract.gripper is None):
             raise ValueError("a gripper control is needed where the contract has a gripper")
-        if not 0.0 < speed <= 1.0:
-            raise ValueError(f"speed is a share of the contract's step in (0, 1], found {speed}")
         self._policy = policy
         self._shaper = shaper
         self._limits = limits
@@ -180,10 +198,10 @@ class ControlLoop:
         self._period = contract.control_period
         self._validity = validity * contract.control_period
         self._hold_time = hold_time
-        self._speed = speed
+        self._step_periods = step_periods(speed)
         self._dry_run = dry_run
         self._gripper = gripper
-        self._gate = ActionGate(contract.action_bound * speed, contract.leash, contract.workspace)
+        self._gate = ActionGate.from_contract(contract, self._step_periods)
         self._pacer = DecisionPacer(contract.control_period)
         self._frame_timing = FrameTimingWatchdog(limits)
         self._frozen = FrozenImageWatchdog(limits)
@@ -204,6 +222,7 @@ class ControlLoop:
         self._pose: ToolPose | None = None
         self._past_poses.clear()
         self._command: Command | None = None
+        self._under_way: _Step | None = None
         self._issued = 0.0
         self._hold_until = 0.0
         self._last_watch: float | None = None
@@ -211,8 +230,13 @@ class ControlLoop:
 
     @property
     def next_due(self) -> float | None:
-        """When the next decision falls due, seconds; None before the first."""
+        """When the next control period falls due, seconds; None before the first."""
         return self._pacer.next_due
+
+    @property
+    def issued(self) -> float:
+        """When the command that counts now was issued, seconds; 0 before the first."""
+        return self._issued
 
     def start(
         self,
@@ -262,7 +286,7 @@ class ControlLoop:
         return None
 
     def frame(self, frame: Frame) -> Decision | None:
-        """A frame arrived; decides on it when a decision is due."""
+        """A frame arrived; decides on it, or goes on with the last step, when that is due."""
         if self.phase is not Phase.RUNNING:
             return None
         now = frame.received
@@ -280,10 +304,13 @@ class ControlLoop:
         if fault is not None or self._pose is None:
             self.stop(fault or pose_invalid("there is no end-effector pose"), now)
             return None
+        self._pacer.decided(now)
+        if self._under_way is not None and self._under_way.periods_left > 0:
+            self._go_on(self._under_way, self._pose)
+            return None
         return self._decide(frame, self._pose)
 
     def _decide(self, frame: Frame, pose: ToolPose) -> Decision | None:
-        self._pacer.decided(frame.received)
         started = self._clock()
         try:
             output = self._policy.step(frame.pixels, self._tool_tip_at(frame.captured))
@@ -297,22 +324,25 @@ class ControlLoop:
             scale = self._surprise.speed_scale
             if self._dry_run:
                 self._gate.reset(pose.tool_tip)
-            gated = self._gate.step(np.asarray(output.action)[:3] * scale, pose.tool_tip)
+            action = np.asarray(output.action)[:3] * scale
+            gated = self._gate.step(action, pose.tool_tip)
             grip: GripperStep | None = None
             if self._gripper is not None:
                 grip = self._gripper.step(float(output.action[3]), self._clock())
-            self._policy.commit(
-                np.zeros(3) if self._dry_run else gated.delta, None if grip is None else grip.state
+            step = _Step(
+                action,
+                None if grip is None else grip.state,
+                self._step_periods - 1,
+                np.zeros(3) if self._dry_run else gated.delta,
             )
+            self._policy.commit(step.moved, step.gripper_state)
         except GateError as error:
             self.stop(_gate_fault(error), self._clock())
             return None
         except Exception as error:  # whatever a network can throw must stop the arm
             self.stop(_policy_fault(error), self._clock())
             return None
-        # The step that is just over: its twist may have been followed by zero a moment ago.
-        previous = self._command if started - self._issued < self._validity else None
-        command = self._shaper.move(gated.target, gated.delta, pose, previous)
+        self._under_way = step
         decision = Decision(
             step=self.steps,
             frame=frame,
@@ -321,13 +351,37 @@ class ControlLoop:
             output=output,
             gated=gated,
             measured=pose.tool_tip,
-            speed_scale=0.0 if self._dry_run else scale * self._speed,
-            command=command,
+            speed_scale=0.0 if self._dry_run else scale / self._step_periods,
+            command=self._move(gated, pose, started),
             gripper=grip,
         )
         self.steps += 1
-        self._command, self._issued = command, self._clock()
         return decision
+
+    def _go_on(self, step: _Step, pose: ToolPose) -> None:
+        started = self._clock()
+        step.periods_left -= 1
+        if self._dry_run:
+            return
+        try:
+            gated = self._gate.step(step.action, pose.tool_tip)
+            step.moved = step.moved + gated.delta
+            self._policy.commit(step.moved, step.gripper_state)
+        except GateError as error:
+            self.stop(_gate_fault(error), started)
+            return
+        except Exception as error:
+            self.stop(_policy_fault(error), started)
+            return
+        self._move(gated, pose, started)
+
+    def _move(self, gated: GatedAction, pose: ToolPose, started: float) -> Command:
+        """Issues the command of one control period, which began at `started`."""
+        # The period that is just over: its twist may have been followed by zero a moment ago.
+        previous = self._command if started - self._issued < self._validity else None
+        command = self._shaper.move(gated.target, gated.delta, pose, previous)
+        self._command, self._issued = command, self._clock()
+        return command
 
     def pose(self, pose: ToolPose) -> None:
         """An end-effector pose arrived."""

@@ -13,6 +13,7 @@ anywhere. What is held stays held until the next activation, which opens the gri
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections.abc import Callable
@@ -76,11 +77,13 @@ class Goal:
     Args:
         command: ``open`` or ``close``.
         sent: steady seconds.
+        speed: share of the contract's speed of the fingers.
     """
 
-    def __init__(self, command: Command, sent: float) -> None:
+    def __init__(self, command: Command, sent: float, speed: float = 1.0) -> None:
         self.command = command
         self.sent = sent
+        self.speed = speed
         self.accepted = False
         self.over = False
         self.success = False
@@ -121,7 +124,9 @@ class Goal:
                 return Fault("gripper_refused", f"{name} failed: {self.error}", _CURE)
         elif age > limits.command:
             return Fault(
-                "gripper_late", f"{name} is not over after {age:.1f} s ({limits.command} s)", _CURE
+                "gripper_late",
+                f"{name} is not over after {age:.1f} s ({limits.command:g} s)",
+                _CURE,
             )
         elif not self.accepted and age > limits.answer:
             return Fault(
@@ -160,6 +165,8 @@ class GripperControl:
         limits: when it counts as broken.
         fingers: gives the last measurement; None before the first.
         dry_run: decide nothing and expect nothing: the gripper counts as open.
+        step_periods: control periods that a step of the policy takes. The fingers are so much
+            slower, too: a policy that has learned to come down while they close comes down as far.
 
     Raises:
         ContractError: the contract has no gripper.
@@ -172,14 +179,18 @@ class GripperControl:
         fingers: Callable[[], Fingers | None],
         *,
         dry_run: bool = False,
+        step_periods: int = 1,
     ) -> None:
         self._gate = GripperGate.from_contract(contract)
-        self._limits = limits
+        assert contract.gripper is not None
+        self._speed = 1.0 / step_periods
+        self._opening_limits = limits
+        longer = (step_periods - 1) * contract.gripper.command_time
+        self._limits = dataclasses.replace(limits, command=limits.command + longer)
         self._fingers = fingers
         self._dry_run = dry_run
         self._goal: Goal | None = None
         self._in_vain = 0
-        assert contract.gripper is not None
         self._open_width = contract.gripper.open_width
 
     def reset(self) -> None:
@@ -209,10 +220,10 @@ class GripperControl:
             state = decision.state
             if decision.command is not None:
                 self._in_vain = 0
-                goal = self._goal = Goal(decision.command, now)
+                goal = self._goal = Goal(decision.command, now, self._speed)
             elif self._goal is not None and self._goal.opened_in_vain:
                 self._in_vain += 1
-                goal = self._goal = Goal("open", now)
+                goal = self._goal = Goal("open", now, self._speed)
         return GripperStep(action, state, goal, self.result, self.width)
 
     @property
@@ -249,8 +260,8 @@ class GripperControl:
         return None
 
     def opening(self, send: Callable[[Goal], None], now: float) -> Opening:
-        """Begins to open the gripper, before the first step."""
-        return Opening(self._open_width, self._limits, self._fingers, send, now)
+        """Begins to open the gripper, before the first step, at the contract's speed."""
+        return Opening(self._open_width, self._opening_limits, self._fingers, send, now)
 
 
 class Opening:

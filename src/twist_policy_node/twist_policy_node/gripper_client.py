@@ -79,11 +79,12 @@ class GripperClient:
     def send(self, goal: Goal) -> None:
         """Sends a command and lets `goal` know what becomes of it."""
         spec = self._spec
+        speed = goal.speed * spec.speed
         if goal.command == "open":
-            message = Move.Goal(width=spec.open_width, speed=spec.speed)
+            message = Move.Goal(width=spec.open_width, speed=speed)
             future = self._move.send_goal_async(message)
         else:
-            message = Grasp.Goal(width=spec.grasp_width, speed=spec.speed, force=spec.force)
+            message = Grasp.Goal(width=spec.grasp_width, speed=speed, force=spec.force)
             message.epsilon.inner = spec.epsilon_inner
             message.epsilon.outer = spec.epsilon_outer
             future = self._grasp.send_goal_async(message)

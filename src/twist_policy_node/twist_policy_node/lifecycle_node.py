@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from twist_msgs.msg import Belief, PolicyStep
 from twist_nodes.endpoints import advertise
+from twist_policy.action_gate import step_periods
 from twist_policy.checkpoint import CheckpointError, load_checkpoint
 from twist_policy.latent_policy import LatentPolicy, PolicyError
 from twist_policy_node.activation import Activation, Equipment, find_rival
@@ -344,7 +345,7 @@ class PolicyNode(LifecycleNode):
         else:
             state = activation.describe()
             values = {"steps": str(activation.steps)} | activation.statistics.values()
-        values |= {"speed": f"{self._values['speed']:g}"}
+        values |= {"speed": f"{1 / step_periods(self._values['speed']):g}"}
         if self._values["dry_run"]:
             values |= {"dry_run": "true: nothing is commanded"}
         health = [policy_health(state, fault, values)]

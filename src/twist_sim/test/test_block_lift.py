@@ -130,6 +130,21 @@ def test_the_environment_feeds_the_gates_state_back_not_the_request():
     assert info["executed_action"][3] == -1.0
 
 
+def test_slow_steps_have_slow_fingers():
+    """So that a command takes as many steps as it did in training."""
+    closed = []
+    for periods in (1, 4):
+        env = TaskEnv("block_lift", step_periods=periods)
+        env.reset(options={"seed": 1, "trial": 0})
+        for step in range(30):
+            env.step(np.array([0, 0, 0, 1.0], np.float32))
+            if env.scene.finger_width < 0.002:
+                break
+        closed.append(step)
+    assert 4 <= closed[0] <= closed[1] + 3
+    assert closed[1] == pytest.approx(closed[0], abs=3)
+
+
 def test_practice_starts_are_what_their_names_say_and_repeat():
     env = TaskEnv("block_lift")
     names = set()

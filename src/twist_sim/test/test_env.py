@@ -110,6 +110,24 @@ def test_small_actions_are_executed_unchanged(env):
     np.testing.assert_allclose(info["executed_action"], action, atol=1e-6)
 
 
+def test_a_step_that_is_spread_over_periods_moves_as_far(env):
+    slow = TaskEnv("block_push", step_periods=5)
+    positions = []
+    slow.on_period = lambda: positions.append(slow.scene.tool_position)
+    action = np.array([0.4, -0.8, 0.0], np.float32)
+    for world in (env, slow):
+        world.reset(options={"seed": 0, "trial": 0})
+        _, _, _, _, info = world.step(action)
+        np.testing.assert_allclose(info["executed_action"], action, atol=1e-6)
+    assert slow.scene.data.time == pytest.approx(5 * env.scene.data.time)
+    # Where the fast arm still lags behind its target, the slow one has arrived.
+    way = np.diff([p[1] for p in positions])
+    assert np.all(way < 0)
+    assert way == pytest.approx(-0.8 * 0.02 / 5, rel=0.2)
+    with pytest.raises(ValueError, match="step_periods must be positive"):
+        TaskEnv("block_push", step_periods=0)
+
+
 def test_a_gate_that_refuses_ends_the_episode_with_its_reason(env):
     env.reset(seed=0)
     env.scene.data.qpos[0] += 0.5  # the arm is knocked away, far beyond leash and bound

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -11,7 +11,7 @@ from gymnasium.envs.registration import register
 from numpy.typing import NDArray
 
 from twist_policy.action_gate import ActionGate, GateError
-from twist_policy.gripper_gate import GripperGate
+from twist_policy.gripper_gate import Command, GripperGate
 from twist_sim.layout import draw_dynamics, draw_layout, draw_practice
 from twist_sim.scene import PandaScene
 from twist_sim.task_card import TaskCard, available_tasks, load_task_card
@@ -54,10 +54,12 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         card: a task card, its name, or the path of its file.
         seed: seed of the first reset when it gives none.
         episode_steps: steps until truncation; the card's when None.
+        step_periods: control periods that a step is spread over, each with its share of the
+            translation: the robot node's `speed`.
 
     Raises:
         TaskCardError: the card is unknown or wrong.
-        ValueError: `seed` is negative or `episode_steps` not positive.
+        ValueError: `seed` is negative, or `episode_steps` or `step_periods` not positive.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as Gymnasium declares it
@@ -67,6 +69,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         card: TaskCard | str = "block_push",
         seed: int = 0,
         episode_steps: int | None = None,
+        step_periods: int = 1,
     ) -> None:
         self.card = card if isinstance(card, TaskCard) else load_task_card(card)
         self.rules = self.card.task_rules
@@ -74,6 +77,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.episode_steps = self.card.episode_steps if episode_steps is None else episode_steps
         if self.episode_steps <= 0:
             raise ValueError(f"episode_steps must be positive, found {episode_steps}")
+        if step_periods <= 0:
+            raise ValueError(f"step_periods must be positive, found {step_periods}")
         if seed < 0:
             raise ValueError(f"seed must not be negative, found {seed}")
         self.scene = PandaScene(self.card)
@@ -83,7 +88,10 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.action_space = gymnasium.spaces.Box(
             -1.0, 1.0, (self.contract.action_size,), np.float32
         )
-        self._gate = ActionGate.from_contract(self.contract)
+        self.step_periods = step_periods
+        self.on_period: Callable[[], None] | None = None
+        """Called at the end of every control period."""
+        self._gate = ActionGate.from_contract(self.contract, step_periods)
         self._gripper = (
             None if self.contract.gripper is None else GripperGate.from_contract(self.contract)
         )
@@ -128,7 +136,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Moves the tool for one control period.
+        """Moves the tool by one step, which takes `step_periods` control periods.
 
         Raises:
             ValueError: the action is not `action_size` finite numbers.
@@ -140,27 +148,38 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
                 f"an action has {self.contract.action_size} finite numbers in [-1, 1], found "
                 f"{values.tolist()}; check the policy for NaN"
             )
-        previous = self._gate.target
-        if previous is None:
+        target = self._gate.target
+        if target is None:
             raise RuntimeError("the environment has no episode yet; call reset() before step()")
-        stopped, target, delta = "", previous, np.zeros(3)
-        try:
-            gated = self._gate.step(values[:3], self.scene.tool_position)
-            target, delta = gated.target, gated.delta
-            if self._gripper is not None:
-                command = self._gripper.step(float(values[3])).command
-                if command is not None:
-                    self.scene.command_gripper(close=command == "close")
-        except GateError as error:
-            stopped = str(error)
-        self.scene.apply_target(target)
+        stopped, moved = "", np.zeros(3)
+        for period in range(self.step_periods):
+            try:
+                gated = self._gate.step(values[:3], self.scene.tool_position)
+                target, moved = gated.target, moved + gated.delta
+                if self._gripper is not None and period == 0:
+                    command = self._gripper.step(float(values[3])).command
+                    if command is not None:
+                        self._command_gripper(command)
+            except GateError as error:
+                stopped = str(error)
+            self.scene.apply_target(target)
+            if self.on_period is not None:
+                self.on_period()
+            if stopped:
+                break
         self._step += 1
         state = self.rules.privileged_state(self.scene)
         truncated = bool(stopped) or self._step >= self.episode_steps
-        info = self._info(state, delta, stopped)
+        info = self._info(state, moved, stopped)
         seen = state.astype(np.float32)
         # Of what is seen, so that a stored episode can be judged again to the bit.
         return seen, self.rules.reward(seen), False, truncated, info
+
+    def _command_gripper(self, command: Command) -> None:
+        gripper = self.contract.gripper
+        assert gripper is not None
+        speed = gripper.speed / self.step_periods
+        self.scene.command_gripper(close=command == "close", speed=speed)
 
     def _info(
         self, state: NDArray[np.float64], delta: NDArray[np.float64], stopped: str = ""

@@ -15,6 +15,7 @@ from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
 from twist_sim.appearance import nominal_appearance
 from twist_sim.colours import limit_saturation
 from twist_sim.env import TaskEnv
+from twist_sim.scene import PandaScene
 from twist_sim.task_card import load_task_card
 from twist_training.cli import main
 from twist_training.robustness import command, runner
@@ -142,19 +143,28 @@ def test_the_arm_holds_still_while_frames_are_missing(forward: Path) -> None:
         assert abs(trace.state[index][0] - free.state[index][0]) < 0.015
 
 
-def test_slow_steps_are_shorter_and_the_policy_is_told_so(
+def test_slow_steps_are_as_long_and_their_forces_are_all_felt(
     forward: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the node's `speed`: what is executed is a share of what the policy asks for."""
+    """As the node's `speed`: one decision, then as many control periods as it takes."""
     world = _SixSteps(forward, Disturbance(speed=0.25), seed=SEED)
-    assert world.card.episode_steps == 4 * CARD.episode_steps
     told: list[float] = []
     monkeypatch.setattr(world._policy, "commit", lambda delta: told.append(float(delta[0])))
+    felt: list[float] = []
+    force = PandaScene.contact_force.fget
+    assert force is not None
+
+    def feel(scene: PandaScene) -> np.ndarray:
+        felt.append(scene.data.time)
+        return np.array([7.0 if len(felt) == 14 else 1.0, 0.0, 0.0])
+
+    monkeypatch.setattr(PandaScene, "contact_force", property(feel))
     world.run_six(Trace())
-    np.testing.assert_allclose(told, 0.25 * 0.5 * 0.02, atol=1e-6)
+    np.testing.assert_allclose(told, [0.5 * 0.02] * 6, atol=1e-6)
+    assert world._force == 7.0
+    assert np.diff(felt) == pytest.approx([CARD.control_period] * 23)
     moved = world._environment.scene.tool_position[0] - CARD.home.tool_position[0]
-    assert 0.5 * sum(told) < moved <= sum(told)  # the arm lags behind its target
-    assert world.contract.action_bound == 0.02
+    assert moved == pytest.approx(sum(told), abs=0.003)
 
 
 def test_the_crop_shows_the_network_what_the_full_frame_does(forward: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from twist_policy.action_gate import step_periods
 from twist_sim.appearance import Appearance, AppearanceSampler, CameraJitter
 from twist_sim.task_card import TaskCard
 from twist_sim.textures import TextureBank
@@ -44,8 +45,8 @@ class Disturbance:
         dropped: probability that a control period has no new frame. The arm holds still then.
         friction: sliding friction between object and table; None draws it from the card's range.
         object_scale: factor on the object's edge.
-        speed: share of the contract's step that a step has, in (0, 1]: the node's `speed`. The
-            episode has so many more of them.
+        speed: share of the trained speed, in (0, 1]: the node's `speed`. A step takes so many
+            more control periods.
         textures: where paint comes from: families that the student was trained on, those held
             out, ones of no split (`new_textures`), or the held-out ones with strong colours, red
             and blue among them, which no other bank has.
@@ -66,8 +67,7 @@ class Disturbance:
     def __post_init__(self) -> None:
         if not 0.0 <= self.dropped < 1.0:
             raise ValueError(f"dropped is a probability in [0, 1), found {self.dropped}")
-        if not 0.0 < self.speed <= 1.0:
-            raise ValueError(f"speed is a share in (0, 1], found {self.speed}")
+        step_periods(self.speed)
         if self.latency < 0.0:
             raise ValueError(f"latency must not be negative, found {self.latency}")
         for name in ("brightness", "brightness_low", "object_scale"):
@@ -79,9 +79,7 @@ class Disturbance:
         item = card.object
         friction = item.friction if self.friction is None else (self.friction, self.friction)
         changed = dataclasses.replace(item, friction=friction, size=item.size * self.object_scale)
-        action = dataclasses.replace(card.action, bound=card.action.bound * self.speed)
-        steps = round(card.episode_steps / self.speed)
-        result = dataclasses.replace(card, object=changed, action=action, episode_steps=steps)
+        result = dataclasses.replace(card, object=changed)
         object.__setattr__(result, "source", card.source)
         return result
 

@@ -139,7 +139,7 @@ def factors(card: TaskCard) -> tuple[Factor, ...]:
             "speed",
             "speed, % of the trained one, with as much more time",
             _levels(
-                (10.0, 25.0, 50.0, 75.0, 100.0),
+                (10.0, 25.0, 50.0, 100.0),
                 lambda percent: Disturbance(speed=percent / 100),
                 lambda percent: percent == 100,
             ),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twist_policy import torchscript
+from twist_policy.action_gate import step_periods
 from twist_policy.checkpoint import Checkpoint, load_checkpoint
 from twist_policy.contract import ImageSpec
 from twist_policy.latent_policy import LatentPolicy
@@ -64,7 +65,7 @@ class TrialResult:
         object_error: mean distance between believed and true object, metres, both as of the
             frame that was looked at.
         goal_error: likewise of the goal; NaN without one.
-        contact_force: largest of the steps, newtons, on an arm as stiff as the simulated one.
+        contact_force: largest of the control periods, newtons, on an arm as stiff as the simulated one.
     """
 
     success: bool
@@ -140,10 +141,12 @@ class TrialWorld:
         self.card = disturbance.card(nominal)
         self._policy = LatentPolicy(_checkpoint(checkpoint, pixels), threads=1)
         self._sampler = disturbance.sampler(self.card, seed)
-        # Friction and speed are not seen: worlds that differ in them alone share a renderer.
-        seen = dataclasses.replace(disturbance, friction=None, speed=1.0).card(nominal)
+        # Friction is not seen: worlds that differ in it alone share a renderer.
+        seen = dataclasses.replace(disturbance, friction=None).card(nominal)
         self._renderer = _RENDERERS.get(seen, self._sampler, disturbance.textures)
-        self._environment = _environment(self.card)
+        self._environment = _environment(self.card, step_periods(disturbance.speed))
+        self._environment.on_period = self._feel
+        self._force = 0.0
         self._delay = _Delay(self._environment, disturbance.latency)
 
     def look(self, trial: int) -> Appearance:
@@ -159,11 +162,11 @@ class TrialWorld:
         _, info = environment.reset(options={"seed": self.seed, "trial": trial})
         policy.reset()
         self._delay.reset()
+        self._force = 0.0
         still = np.zeros(contract.action_size, np.float32)
         surprises: list[float] = []
         object_errors: list[float] = []
         goal_errors: list[float] = []
-        force = 0.0
         where = contract.state_slice("object_position")
         has_goal = any(item.name == "goal_position" for item in contract.state)
         for step in range(self.card.episode_steps):
@@ -187,7 +190,6 @@ class TrialWorld:
                         trace.frames[step] = picture.copy()
             _, _, _, _, info = environment.step(action)
             self._delay.stepped()
-            force = max(force, float(np.linalg.norm(environment.scene.contact_force)))
             if info["stopped"]:  # the gate refused: on a robot the trial ends here, unsolved
                 break
             if decided:
@@ -205,8 +207,12 @@ class TrialWorld:
             surprise_start=surprises[0],
             object_error=float(np.mean(object_errors)),
             goal_error=float(np.mean(goal_errors)) if goal_errors else float("nan"),
-            contact_force=force,
+            contact_force=self._force,
         )
+
+    def _feel(self) -> None:
+        force = float(np.linalg.norm(self._environment.scene.contact_force))
+        self._force = max(self._force, force)
 
     def _picture(
         self, sim_state: NDArray[np.float64], look: Appearance, noise: np.random.Generator
@@ -236,11 +242,11 @@ class _Delay:
     def __init__(self, environment: TaskEnv, latency: float) -> None:
         self._scene, self._rules = environment.scene, environment.rules
         substeps = round(latency / environment.card.physics.timestep)
-        per_period = environment.card.substeps
-        self._periods, self._back = divmod(substeps, per_period)
-        self._at = per_period - self._back
-        self._per_period, self._count = per_period, 0
-        self._past: deque[_Seen] = deque(maxlen=self._periods + 1)
+        per_step = environment.card.substeps * environment.step_periods
+        self._steps, self._back = divmod(substeps, per_step)
+        self._at = per_step - self._back
+        self._count = 0
+        self._past: deque[_Seen] = deque(maxlen=self._steps + 1)
         # The scene may have served another world before.
         self._scene.on_substep = self._substep if self._back else None
 
@@ -248,7 +254,7 @@ class _Delay:
         """An episode began."""
         self._count = 0
         self._past.clear()
-        self._past.extend([self._now()] * (self._periods + 1))
+        self._past.extend([self._now()] * (self._steps + 1))
 
     def _substep(self) -> None:
         self._count += 1
@@ -257,7 +263,7 @@ class _Delay:
             self._past.append(self._now())
 
     def stepped(self) -> None:
-        """A control period is over."""
+        """A step is over."""
         self._count = 0
         if not self._back:
             self._past.append(self._now())
@@ -284,8 +290,8 @@ def _checkpoint(folder: Path, pixels: Pixels) -> Checkpoint:
 
 
 @functools.lru_cache(maxsize=4)
-def _environment(card: TaskCard) -> TaskEnv:
-    return TaskEnv(card)
+def _environment(card: TaskCard, step_periods: int) -> TaskEnv:
+    return TaskEnv(card, step_periods=step_periods)
 
 
 def _with_crop(checkpoint: Checkpoint) -> Checkpoint:
