@@ -47,6 +47,7 @@ class PaperStand:
         self.published: list[TrialReport] = []
         self.summaries: list[tuple[Tally, bool]] = []
         self.note = ""
+        self.speed = 1.0
         self.loaded: list[tuple[Path | None, str]] = []
 
     def _do(self, name: str) -> None:
@@ -103,7 +104,7 @@ class PaperStand:
 
     def next_step(self, timeout: float) -> StepSample:
         self._do(f"step {self.step}")
-        sample = StepSample(self.step, surprise=1.0 + self.step, latency=0.03)
+        sample = StepSample(self.step, surprise=1.0 + self.step, latency=0.03, speed=self.speed)
         self.step += 1
         self.time += 0.1
         return sample
@@ -194,6 +195,15 @@ def test_all_trials_judged_is_a_complete_evaluation(bench: Bench) -> None:
     assert end.reports[0].p99_latency == pytest.approx(0.03)
     assert bench.stand.summaries[-1] == (Tally(3, 2, 1, 0), True)
     assert bench.stand.published == list(end.reports)
+
+
+@pytest.mark.parametrize(
+    ("speed", "note"),
+    [(1.0, ""), (0.5, "at 50% of the trained speed"), (0.0, "dry run: the policy moved nothing")],
+)
+def test_a_trial_that_was_slowed_down_says_so(bench: Bench, speed: float, note: str) -> None:
+    bench.stand.speed = speed
+    assert bench.run(trials=1).reports[0].note == note
 
 
 def test_every_bag_says_what_trial_it_is_and_how_it_ended(bench: Bench) -> None:

@@ -160,7 +160,12 @@ class RosStand:
         since = self._steps_since
         if since is not None and Time.from_msg(message.header.stamp) >= since:
             self._events.put(
-                StepSample(int(message.step), float(message.surprise), float(message.latency))
+                StepSample(
+                    int(message.step),
+                    float(message.surprise),
+                    float(message.latency),
+                    float(message.speed_scale),
+                )
             )
 
     def _on_ground_truth(self, message: GroundTruth) -> None:

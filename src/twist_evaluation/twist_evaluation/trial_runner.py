@@ -213,7 +213,7 @@ class TrialRunner:
         self, trial: int, course: _Course, outcome: Outcome, verdict: Verdict, reason: str
     ) -> TrialReport:
         steps = course.steps
-        note = course.note
+        note = "; ".join(filter(None, (course.note, _slowness(steps))))
         taken = steps[-1].step + 1 if steps else 0
         if course.recording:
             try:
@@ -263,3 +263,11 @@ class TrialRunner:
             "episode_steps": str(identity.episode_steps),
             **self._rules.custom_data,
         }
+
+
+def _slowness(steps: list[StepSample]) -> str:
+    """What a result has to say when the policy never had its trained speed."""
+    fastest = max((step.speed for step in steps), default=1.0)
+    if fastest == 0.0:
+        return "dry run: the policy moved nothing"
+    return f"at {fastest:.0%} of the trained speed" if fastest < 1.0 else ""

@@ -34,11 +34,13 @@ class StepSample:
         step: 0-based since activation.
         surprise: nats.
         latency: seconds from image stamp to command.
+        speed: share of the trained speed.
     """
 
     step: int
     surprise: float
     latency: float
+    speed: float
 
 
 @dataclass(frozen=True)
