@@ -25,6 +25,7 @@ from twist_sim.task_card import load_task_card
 from twist_training.algorithms.distillation import Student
 from twist_training.cli import main
 from twist_training.configuration import parse_arguments
+from twist_training.model_card import student_over_teacher
 from twist_training.runners import teacher as teacher_stage
 from twist_training.runners.distil import (
     DistillationTrainer,
@@ -408,3 +409,17 @@ def test_a_students_belief_is_not_refined_without_its_pictures(
     assert main([*arguments, "steps=1", *HERE]) == 1
     assert "belief=student needs the pictures" in capsys.readouterr().err
     assert not (refined / "checkpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "expected"),
+    [(48, 50, "0.96 (95 % interval 0."), (0, 0, "not defined")],
+)
+def test_the_students_share_of_its_teachers_success_is_said_or_why_not(
+    student: int, teacher: int, expected: str
+) -> None:
+    measured = {
+        "student_held_out": {"successes": student, "episodes": 50},
+        "teacher": {"successes": teacher, "episodes": 50},
+    }
+    assert student_over_teacher(measured).startswith(expected)

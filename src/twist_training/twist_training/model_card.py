@@ -62,6 +62,8 @@ a real robot: see the surprise and the belief before you trust it.
 def student_over_teacher(measured: dict[str, Any]) -> str:
     """The student's success as a share of the teacher's, with its interval."""
     student, teacher = measured["student_held_out"], measured["teacher"]
+    if not teacher["successes"]:
+        return "not defined, the teacher solved no episode"
     ratio = ratio_of_rates(
         student["successes"], student["episodes"], teacher["successes"], teacher["episodes"]
     )
