@@ -227,16 +227,18 @@ def random_state(generator: np.random.Generator) -> dict[str, Any]:
     return {
         "generator": generator.bit_generator.state,
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this process's GPU alone: it is restored in every process, each of which draws the same.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
 def restore_random_state(state: dict[str, Any], generator: np.random.Generator) -> None:
     """The inverse of `random_state`."""
     generator.bit_generator.state = state["generator"]
+    # Both were loaded onto the run's device, and are taken from the processor.
     torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if isinstance(state["cuda"], torch.Tensor) and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"].cpu())
 
 
 class MetricLog:
