@@ -114,8 +114,8 @@ class StackOptions:
     )
     speed: float = _option(
         1.0,
-        "Share of the trained speed, 2 cm in 0.1 s: 0.1 for the first motions. Steps are as long as "
-        "ever, and take longer.",
+        "Share of the trained speed, 2 cm in 0.1 s: 0.1 for the first motions. Steps are as long "
+        "as ever, and take longer.",
         minimum=0.01,
         maximum=1.0,
     )

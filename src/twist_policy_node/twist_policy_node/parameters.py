@@ -96,8 +96,8 @@ TABLE: tuple[Parameter, ...] = (
         "speed",
         1.0,
         "",
-        "Share of the trained speed: 0.1 for the first motions. A step is as long as ever and takes "
-        "1 / speed control periods, rounded up.",
+        "Share of the trained speed: 0.1 for the first motions. A step is as long as ever and "
+        "takes 1 / speed control periods, rounded up.",
         0.01,
         1.0,
         read_only=False,

@@ -227,7 +227,7 @@ def random_state(generator: np.random.Generator) -> dict[str, Any]:
     return {
         "generator": generator.bit_generator.state,
         "torch": torch.get_rng_state(),
-        # Of this process's GPU alone: it is restored in every process, each of which draws the same.
+        # Of this process's GPU alone: it is restored in every process, and all draw the same.
         "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 

@@ -17,8 +17,8 @@ class StageClock:
 
     Args:
         folder: the run folder.
-        period: seconds after which a running stage's time is written again, which is what ``kill -9``
-            can lose of it.
+        period: seconds after which a running stage's time is written again: what ``kill -9`` can
+            lose of it.
     """
 
     def __init__(self, folder: Path, period: float = 30.0) -> None:

@@ -65,7 +65,8 @@ class TrialResult:
         object_error: mean distance between believed and true object, metres, both as of the
             frame that was looked at.
         goal_error: likewise of the goal; NaN without one.
-        contact_force: largest of the control periods, newtons, on an arm as stiff as the simulated one.
+        contact_force: largest of the control periods, newtons, on an arm as stiff as the simulated
+            one.
     """
 
     success: bool
