@@ -141,7 +141,7 @@ def test_slow_steps_have_slow_fingers():
             env.step(np.array([0, 0, 0, 1.0], np.float32))
             closed[-1] += 1
             assert closed[-1] < 30
-    assert 4 <= closed[0]
+    assert closed[0] >= 4
     assert closed[1] == pytest.approx(closed[0], abs=3)
 
 
