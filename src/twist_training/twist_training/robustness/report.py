@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 
 from twist_policy.statistics import Interval
@@ -133,15 +134,20 @@ def _figure(summary: Summary, title: str) -> plt.Figure:
                 *(p.surprise.high for c in summary.curves for p in c.points),
             ]
         )
+        handles: dict[str, Artist] = {}
         for index, panel in enumerate(axes.flat):
             if index < len(summary.curves):
-                _draw(panel, summary.curves[index], summary.nominal, highest, first=index == 0)
+                handles |= _draw(panel, summary.curves[index], summary.nominal, highest)
             else:
                 panel.set_visible(False)
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8
+        )
     return figure
 
 
-def _draw(panel: Axes, curve: Curve, nominal: Point, highest: float, *, first: bool) -> None:
+def _draw(panel: Axes, curve: Curve, nominal: Point, highest: float) -> dict[str, Artist]:
+    """Draws one curve; returns what there is to explain, by its name."""
     points = curve.points
     x = np.arange(len(points)) if curve.factor.named else np.array([p.level.value for p in points])
     beside = panel.twinx()
@@ -176,9 +182,10 @@ def _draw(panel: Axes, curve: Curve, nominal: Point, highest: float, *, first: b
     panel.set_title(f"n = {count} a point", fontsize=8, loc="right")
     if not np.isnan(curve.detection.estimate):
         panel.set_title(f"AUROC {curve.detection.estimate:.2f}", fontsize=8, loc="left")
-    if first:
-        handles = [*panel.get_legend_handles_labels()[0], *beside.get_legend_handles_labels()[0]]
-        panel.legend(handles=handles, fontsize=7, loc="lower left")
+    both = (panel.get_legend_handles_labels(), beside.get_legend_handles_labels())
+    return {
+        name: handle for handles, names in both for handle, name in zip(handles, names, strict=True)
+    }
 
 
 def _with_bars(
