@@ -358,7 +358,9 @@ def test_two_processes_refine_as_one_does(run_folder: Path, tmp_path: Path) -> N
         options = ["steps=2", "student_steps=2", "evaluation_workers=1"]
         command = [sys.executable, "-m", "twist_training", "refine", f"run={run_folder}"]
         command += [f"output={folder}", f"processes={processes}", *options]
-        subprocess.run(command, check=True, timeout=250)
+        # Without AVX-512 it computes in float32, where one process and two can be told from noise.
+        environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+        subprocess.run(command, check=True, timeout=250, env=environment)
         assert load_checkpoint(folder / "checkpoint").measured
         assert len(list((folder / "tensorboard" / "refine").iterdir())) == 1, "one writes"
         return [json.loads(line) for line in (folder / "refine.jsonl").open()]
@@ -367,8 +369,7 @@ def test_two_processes_refine_as_one_does(run_folder: Path, tmp_path: Path) -> N
     assert len(one) == len(two) == 3, "behaviour, student, behaviour"
     for alone, together in zip(one, two, strict=True):
         alone.pop("time"), together.pop("time")
-        # bfloat16, and sums in another order.
-        assert together == pytest.approx(alone, rel=0.02, abs=0.002)
+        assert together == pytest.approx(alone, rel=1e-3, abs=1e-4)  # sums in another order
 
 
 def _interrupted(*_: object) -> None:
