@@ -167,6 +167,19 @@ def test_slow_steps_are_as_long_and_their_forces_are_all_felt(
     assert moved == pytest.approx(sum(told), abs=0.003)
 
 
+def test_worlds_that_share_an_environment_do_not_disturb_each_other(
+    forward: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PandaScene, "contact_force", property(lambda scene: np.full(3, 5.0)))
+    late = Disturbance(latency=0.035)
+    alone = _SixSteps(forward, late, seed=SEED).run_six(Trace())
+    world = _SixSteps(forward, late, seed=SEED)
+    other = _SixSteps(forward, Disturbance(), seed=SEED)
+    assert other._environment is world._environment
+    np.testing.assert_array_equal(world.run_six(Trace()), alone)
+    assert world._force == pytest.approx(5.0 * math.sqrt(3))
+
+
 def test_the_crop_shows_the_network_what_the_full_frame_does(forward: Path) -> None:
     worlds = [TrialWorld(forward, Disturbance(), seed=SEED, pixels=p) for p in ("crop", "frame")]
     _, info = TaskEnv(CARD).reset(options={"seed": SEED, "trial": 2})

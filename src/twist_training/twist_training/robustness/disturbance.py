@@ -67,7 +67,7 @@ class Disturbance:
     def __post_init__(self) -> None:
         if not 0.0 <= self.dropped < 1.0:
             raise ValueError(f"dropped is a probability in [0, 1), found {self.dropped}")
-        step_periods(self.speed)
+        step_periods(self.speed)  # refuses what is no share
         if self.latency < 0.0:
             raise ValueError(f"latency must not be negative, found {self.latency}")
         for name in ("brightness", "brightness_low", "object_scale"):

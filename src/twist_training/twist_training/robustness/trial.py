@@ -146,7 +146,6 @@ class TrialWorld:
         seen = dataclasses.replace(disturbance, friction=None).card(nominal)
         self._renderer = _RENDERERS.get(seen, self._sampler, disturbance.textures)
         self._environment = _environment(self.card, step_periods(disturbance.speed))
-        self._environment.on_period = self._feel
         self._force = 0.0
         self._delay = _Delay(self._environment, disturbance.latency)
 
@@ -164,6 +163,7 @@ class TrialWorld:
         policy.reset()
         self._delay.reset()
         self._force = 0.0
+        environment.on_period = self._feel  # worlds share environments
         still = np.zeros(contract.action_size, np.float32)
         surprises: list[float] = []
         object_errors: list[float] = []
@@ -248,11 +248,11 @@ class _Delay:
         self._at = per_step - self._back
         self._count = 0
         self._past: deque[_Seen] = deque(maxlen=self._steps + 1)
-        # The scene may have served another world before.
-        self._scene.on_substep = self._substep if self._back else None
 
     def reset(self) -> None:
         """An episode began."""
+        # The scene may have served another world before.
+        self._scene.on_substep = self._substep if self._back else None
         self._count = 0
         self._past.clear()
         self._past.extend([self._now()] * (self._steps + 1))
