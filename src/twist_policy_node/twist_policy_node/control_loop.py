@@ -336,11 +336,8 @@ class ControlLoop:
                 np.zeros(3) if self._dry_run else gated.delta,
             )
             self._policy.commit(step.moved, step.gripper_state)
-        except GateError as error:
-            self.stop(_gate_fault(error), self._clock())
-            return None
         except Exception as error:  # whatever a network can throw must stop the arm
-            self.stop(_policy_fault(error), self._clock())
+            self.stop(_step_fault(error), self._clock())
             return None
         self._under_way = step
         decision = Decision(
@@ -367,11 +364,8 @@ class ControlLoop:
             gated = self._gate.step(step.action, pose.tool_tip)
             step.moved = step.moved + gated.delta
             self._policy.commit(step.moved, step.gripper_state)
-        except GateError as error:
-            self.stop(_gate_fault(error), started)
-            return
         except Exception as error:
-            self.stop(_policy_fault(error), started)
+            self.stop(_step_fault(error), started)
             return
         self._move(gated, pose, started)
 
@@ -501,8 +495,10 @@ class ControlLoop:
         return self._shaper.after_step(self._command) if age < self._validity else None
 
 
-def _gate_fault(error: GateError) -> Fault:
-    return Fault("gate", str(error), "then activate again")
+def _step_fault(error: Exception) -> Fault:
+    if isinstance(error, GateError):
+        return Fault("gate", str(error), "then activate again")
+    return _policy_fault(error)
 
 
 def _policy_fault(error: Exception) -> Fault:
