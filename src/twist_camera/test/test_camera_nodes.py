@@ -260,9 +260,9 @@ def test_our_camera_without_its_library_or_with_automatic_exposure_ends_with_the
     monkeypatch.setitem(sys.modules, "pyrealsense2", None)
     assert pyrealsense_camera.main([]) == 1
     assert "pip install pyrealsense2" in capsys.readouterr().err
-    arguments = ["--ros-args", "-p", "rgb_camera.enable_auto_exposure:=true"]
-    assert pyrealsense_camera.main(arguments) == 1
-    assert "must be false" in capsys.readouterr().err
+    for switch in ("rgb_camera.enable_auto_exposure", "enable_depth"):
+        assert pyrealsense_camera.main(["--ros-args", "-p", f"{switch}:=true"]) == 1
+        assert f"{switch} must be false" in capsys.readouterr().err
 
 
 class Camera(Node):

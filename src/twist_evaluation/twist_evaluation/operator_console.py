@@ -23,18 +23,25 @@ from twist_evaluation.operator_prompt import Question
 from twist_msgs.msg import OperatorQuestion
 from twist_msgs.srv import AnswerQuestion
 from twist_nodes.endpoints import LATCHED
+from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.spinning import spinning
+
+PARAMETERS = (ParameterRow("trial_runner", "trial_runner", "name of the trial runner's node"),)
 
 _END = object()
 _CALL_TIMEOUT = 10.0  # seconds
 
 
 class OperatorConsole(Node):
-    """Shows questions; `answer` sends what was typed."""
+    """Shows questions; `answer` sends what was typed.
+
+    Raises:
+        ParameterError: a parameter is not usable.
+    """
 
     def __init__(self, **node_options: Any) -> None:
         super().__init__("operator_console", **node_options)
-        name = str(self.declare_parameter("trial_runner", "trial_runner").value)
+        name = declare_parameters(self, PARAMETERS)["trial_runner"]
         self._question: OperatorQuestion | None = None
         self._client = self.create_client(AnswerQuestion, f"{name}/answer")
         self.create_subscription(OperatorQuestion, f"{name}/question", self._on_question, LATCHED)
@@ -70,7 +77,12 @@ class OperatorConsole(Node):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``operator_console``."""
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    node = OperatorConsole()
+    try:
+        node = OperatorConsole()
+    except ParameterError as error:
+        print(f"operator_console: {error}", file=sys.stderr, flush=True)
+        rclpy.try_shutdown()
+        return 2
     typed: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_read, args=(typed,), name="terminal", daemon=True).start()
     print("waiting for questions of the trial runner; Ctrl-D or Ctrl-C ends this console")

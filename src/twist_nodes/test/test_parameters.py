@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from twist_nodes.parameters import (
+    RCLPY_PARAMETERS,
     ParameterError,
     ParameterRow,
     declare_parameters,
@@ -60,6 +62,69 @@ def test_a_wrong_value_is_refused_with_name_and_cure(
     node = make_node(given={name: value}, automatically_declare_parameters_from_overrides=automatic)
     with pytest.raises(ParameterError, match=message):
         declare_parameters(node, TABLE)
+
+
+@pytest.mark.parametrize("automatic", [False, True])
+def test_a_misspelt_name_is_refused_with_the_nearest_and_the_known_ones(
+    make_node: MakeNode, automatic: bool
+) -> None:
+    node = make_node(
+        "arm",
+        given={"limt": 0.05, "zzz": 1},
+        automatically_declare_parameters_from_overrides=automatic,
+    )
+    with pytest.raises(ParameterError) as caught:
+        declare_parameters(node, TABLE)
+    message = str(caught.value)
+    assert message.startswith("there is no parameter 'limt' (did you mean limit?), nor 'zzz'; arm ")
+    assert "arm has count, limit, record, arm, topics, delay." in message
+
+
+def test_names_with_dots_are_names_like_others(make_node: MakeNode) -> None:
+    table = (ParameterRow("servo.scale.linear", 0.2, "m/s", (0.0, 1.0)),)
+    given = {"servo.scale.linear": 0.1}
+    assert declare_parameters(make_node(given=given), table) == given
+    for name in ("servo.scale.linaer", "scale.linear", "servo.scale"):
+        with pytest.raises(ParameterError, match=r"did you mean servo\.scale\.linear\?"):
+            declare_parameters(make_node(given={name: 0.1}), table)
+
+
+def test_names_that_a_node_looks_at_itself_pass_by_their_prefix(make_node: MakeNode) -> None:
+    given = {"rgb.gain": 64, "limit": 1.5}
+    node = make_node(given=given)
+    assert declare_parameters(node, TABLE, prefixes=("rgb.",))["limit"] == 1.5
+    with pytest.raises(ParameterError, match=r"'rbg\.gain'; tested has .*, delay, rgb\.\*\."):
+        declare_parameters(make_node(given={"rbg.gain": 64}), TABLE, prefixes=("rgb.",))
+
+
+@pytest.mark.parametrize("automatic", [False, True])
+def test_rclpys_own_parameters_pass(make_node: MakeNode, automatic: bool) -> None:
+    given = {
+        "use_sim_time": False,
+        "start_type_description_service": False,
+        "qos_overrides./parameter_events.publisher.depth": 10,
+    }
+    node = make_node(given=given, automatically_declare_parameters_from_overrides=automatic)
+    assert declare_parameters(node, TABLE) == DEFAULTS
+    with pytest.raises(ParameterError, match="no parameter 'use_sim_tme'"):
+        declare_parameters(make_node(given={"use_sim_tme": True}), TABLE)
+
+
+def test_rclpy_declares_what_this_package_says_it_does(make_node: MakeNode) -> None:
+    assert set(make_node().list_parameters([], 0).names) == set(RCLPY_PARAMETERS)
+
+
+def test_a_file_may_hold_sections_for_other_nodes_but_below_all_nodes_nothing_of_only_one(
+    make_node: MakeNode, tmp_path: Path
+) -> None:
+    file = tmp_path / "parameters.yaml"
+    given = ["--ros-args", "--params-file", str(file)]
+    sections = "arm: {ros__parameters: {limit: 1.5}}\nviewer: {ros__parameters: {colour: red}}\n"
+    file.write_text(sections)
+    assert declare_parameters(make_node("arm", cli_args=given), TABLE)["limit"] == 1.5
+    file.write_text(sections + "/**: {ros__parameters: {use_sim_time: false, colour: red}}\n")
+    with pytest.raises(ParameterError, match=r"no parameter 'colour'; .*below /\*\*.*their names"):
+        declare_parameters(make_node("arm", cli_args=given), TABLE)
 
 
 def test_what_rclpy_declared_itself_becomes_a_row_like_the_others(make_node: MakeNode) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import SetParametersResult
 
-from twist_nodes.parameters import ParameterRow, parameter_descriptor
+from twist_nodes.parameters import (
+    ParameterRow,
+    given_parameters,
+    parameter_descriptor,
+    unknown_parameters,
+)
 from twist_policy_node.parameters import (
     ROWS,
     TABLE,
@@ -40,7 +44,8 @@ class NodeParameters:
         self._is_active = is_active
         for row in TABLE:
             _declare(node, row)
-        _refuse_unknown(node)
+        if complaint := unknown_parameters(node, ROWS):
+            raise ParameterError(complaint)
         check_together(self.values())
         node.add_on_set_parameters_callback(self._on_change)
 
@@ -73,23 +78,7 @@ def _declare(node: Node, row: Parameter) -> None:
         ParameterRow(row.name, row.default, description, bounds, row.choices, row.read_only)
     )
     # Looked at before rclpy does, whose own messages name neither range nor cure.
-    given = _overrides(node).get(row.name)
+    given = given_parameters(node).get(row.name)
     if given is not None:
         check_value(row, given.value)
     node.declare_parameter(row.name, row.default, descriptor)
-
-
-def _refuse_unknown(node: Node) -> None:
-    """A misspelt parameter must not silently leave its default in force."""
-    for name in _overrides(node):
-        if node.has_parameter(name) or name.startswith(("qos_overrides.", "use_sim_time")):
-            continue
-        near = difflib.get_close_matches(name, ROWS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(ROWS)}"
-        raise ParameterError(f"there is no parameter {name!r}; {hint}")
-
-
-def _overrides(node: Node) -> Mapping[str, Any]:
-    # rclpy keeps what the command line and YAML files gave, declared or not, in this attribute.
-    overrides: Mapping[str, Any] = node._parameter_overrides
-    return overrides

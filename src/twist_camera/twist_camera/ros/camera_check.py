@@ -74,7 +74,8 @@ class CameraCheck(Node):
         super().__init__(
             "camera_check", automatically_declare_parameters_from_overrides=True, **options
         )
-        values = declare_parameters(self, PARAMETERS)
+        # Names of the driver's are wanted settings: one that it lacks is found wrong by the check.
+        values = declare_parameters(self, PARAMETERS, prefixes=_PREFIXES)
         self._driver = str(values["driver"]).rstrip("/")
         self._apply, self._timeout = values["apply"], values["timeout"]
         self.once: bool = values["once"]

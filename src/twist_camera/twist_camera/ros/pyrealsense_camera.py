@@ -40,12 +40,21 @@ OPTICAL_FRAME = "camera_color_optical_frame"
 
 
 _USUAL = CaptureRules()
+_FIXED = {
+    names.AUTO_EXPOSURE: False,
+    names.AUTO_WHITE_BALANCE: False,
+    "enable_color": True,
+    "enable_depth": False,
+    "enable_infra1": False,
+    "enable_infra2": False,
+}
+"""Switches in realsense2_camera's file that this node has in one position only."""
 PARAMETERS = (
+    *(ParameterRow(name, only, f"must be {str(only).lower()}") for name, only in _FIXED.items()),
     ParameterRow("rgb_camera.color_profile", "640x480x30", "width x height x frames per second"),
-    ParameterRow("rgb_camera.enable_auto_exposure", False, "must be false"),
+    ParameterRow("rgb_camera.color_format", "RGB8", "of the pictures", choices=("RGB8",)),
     ParameterRow("rgb_camera.exposure", 156, "0.1 ms", (1, 10000)),
     ParameterRow("rgb_camera.gain", 64, "of the colour sensor", (0, 128)),
-    ParameterRow("rgb_camera.enable_auto_white_balance", False, "must be false"),
     ParameterRow("rgb_camera.white_balance", 4600.0, "kelvin", (2800.0, 6500.0)),
     ParameterRow("serial_no", "", "which camera; empty: the only one"),
     ParameterRow("silence_limit", _USUAL.silence, "s without a frame: started again", (0.05, 60.0)),
@@ -69,9 +78,12 @@ class PyrealsenseCamera(Node):
         super().__init__("camera", **options)
         values = declare_parameters(self, PARAMETERS)
         width, height, rate = parse_profile(values[names.PROFILE])
-        for name in (names.AUTO_EXPOSURE, names.AUTO_WHITE_BALANCE):
-            if values[name]:
-                raise SettingsError(f"{name} must be false: this camera has fixed settings only")
+        for name, only in _FIXED.items():
+            if values[name] is not only:
+                raise SettingsError(
+                    f"{name} must be {str(only).lower()}: this node has the colour stream only, "
+                    "and fixed settings"
+                )
         settings = StreamSettings(
             exposure=float(values[names.EXPOSURE]),
             gain=float(values[names.GAIN]),
