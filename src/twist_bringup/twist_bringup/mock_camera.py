@@ -50,6 +50,7 @@ from std_msgs.msg import Header
 from twist_nodes.endpoints import advertise
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
+from twist_nodes.timers import steady_timer
 
 FAULTS = (
     "none",
@@ -195,7 +196,7 @@ class MockCamera(Node):
         self._images = advertise(self, Image, IMAGE_TOPIC, qos_profile_sensor_data)
         self._infos = advertise(self, CameraInfo, INFO_TOPIC, qos_profile_sensor_data)
         self._good = advertise(self, Header, "~/good_frames", 10)
-        self.create_timer(1.0 / rate, self._on_timer)
+        steady_timer(self, 1.0 / rate, self._on_timer)
         self.get_logger().info(f"{bag or 'synthetic frames'} at {rate:g} Hz")
 
     def _on_timer(self) -> None:

@@ -38,6 +38,7 @@ from twist_evaluation.recorded_topics import (
 from twist_msgs.srv import StartRecording, StopRecording
 from twist_nodes.endpoints import advertise, unheard
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
+from twist_nodes.timers import steady_timer
 
 PARAMETERS = (
     ParameterRow(
@@ -128,7 +129,7 @@ class Recorder(Node):
         self.create_service(StartRecording, "~/start_recording", self._start)
         self.create_service(StopRecording, "~/stop_recording", self._stop)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._tick)
+        steady_timer(self, 1.0, self._tick)
 
     def _subscribe(self, topic: RecordedTopic) -> Subscription:
         image = topic.type_name == _IMAGE_TYPE

@@ -1,9 +1,11 @@
 """Judges what a policy node sends, knowing nothing of how the node decides.
 
 The promises, each of which a `Violation` names: no command before activation or after a stop;
-every number finite; every step at most the action bound; every target inside the workspace box and
-within the leash of the measured position; no motion on a camera, pose or Servo that was not good
-within the last 0.2 s; a command lives no longer than it may.
+every number finite; every step at most the action bound, in each control period of a slow one its
+share, and the tool turned no faster than that allows; every target inside the workspace box (for a
+tool that starts beside it: nearer to it than the last) and within the leash of the measured
+position; no motion on a camera, pose or Servo that was not good within the last 0.2 s; a command
+lives no longer than it may.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from twist_policy.contract import PolicyContract
-from twist_policy_node.tool_frame import rotate
+from twist_policy_node.tool_frame import rotate, rotation_vector
 
 SLACK = 1e-6
 """Rounding, metres and seconds."""
@@ -76,6 +78,8 @@ class Judge:
         self._frame = frame
         self._command_time = command_time
         self._step_periods = step_periods
+        self._bound = contract.action_bound / step_periods
+        self._turn_bound = 0.5 / step_periods
         self.active = False
         """Whether a person has activated, and neither a person nor the node has deactivated."""
         self.commands = 0
@@ -97,6 +101,8 @@ class Judge:
         self.last: dict[str, Seen] = {}
         self._grip_at = -math.inf
         self._target: np.ndarray | None = None
+        self._orientation: np.ndarray | None = None
+        self._poses: list[np.ndarray] = []
         self._first_sent = -math.inf
         self._periods_left = 0
         self._held: np.ndarray | None = None
@@ -108,6 +114,8 @@ class Judge:
     def good(self, what: str, at: float, tip: np.ndarray | None = None) -> None:
         """A good frame, pose or status was delivered."""
         self.last[what] = Seen(at, tip)
+        if tip is not None and self._target is None:
+            self._poses.append(tip)
 
     def watch(self, what: str, limit: float) -> None:
         """From now on motions need a good `what` not older than `limit`, seconds."""
@@ -181,10 +189,10 @@ class Judge:
         v = np.array([twist.linear.x, twist.linear.y, twist.linear.z])
         w = np.array([twist.angular.x, twist.angular.y, twist.angular.z])
         _require(_finite(v, w), lambda: f"a twist of {v} m/s, {w} rad/s")
-        limit = self._contract.action_bound / self._contract.control_period
+        limit = self._bound / self._contract.control_period
         speed, turn = _length(v), _length(w)
         _require(speed <= limit + SLACK, lambda: f"a twist of {speed} m/s")
-        _require(turn <= 0.5 + SLACK, lambda: f"a twist of {turn} rad/s")
+        _require(turn <= self._turn_bound + SLACK, lambda: f"a twist of {turn} rad/s")
         if speed == 0 and turn == 0:
             self._may_hold(now)
             return
@@ -203,21 +211,36 @@ class Judge:
             lambda: f"a pose target of {position} m, {turn}",
         )
         tip = position + rotate(turn, self._offset)
-        inside = bool((tip >= self._lower - SLACK).all() and (tip <= self._upper + SLACK).all())
-        _require(inside, lambda: f"a target outside the workspace: {tip}")
+        measured = self.last["pose"].tip
+        assert measured is not None
+        last = measured if self._target is None else self._target
+        outside = self._outside(tip)
+        _require(
+            outside <= max(SLACK, self._outside(last)),
+            lambda: f"a target {outside} m outside the workspace: {tip}",
+        )
         if self.stop_at is not None and self._is_hold(tip):
             self._may_hold(now)
             return
-        measured = self.last["pose"].tip
+        if self._orientation is not None:
+            angle = _length(rotation_vector(turn, self._orientation))
+            most = self._turn_bound * self._contract.control_period + SLACK
+            _require(angle <= most, lambda: f"the tool is turned by {angle} rad")
+        self._orientation = turn
         if self._target is None or not _near(tip, self._target):
-            if self._target is not None:
-                step = _length(tip - self._target)
-                _require(step <= self._contract.action_bound + SLACK, lambda: f"a step of {step} m")
+            # The first leads on from where the tool was when arming ended, which only the node
+            # knows: from one of the poses since the activation.
+            begun = [last, measured] if self._target is not None else self._poses
+            step = min(_length(tip - place) for place in begun)
+            _require(step <= self._bound + SLACK, lambda: f"a step of {step} m")
             self._target = tip
             self._period_begins(now)
             away = _length(tip - measured)
             _require(away <= self._contract.leash + SLACK, lambda: f"a target {away} m away")
         self._may_move(now, self._validity)
+
+    def _outside(self, tip: np.ndarray) -> float:
+        return _length(np.clip(tip, self._lower, self._upper) - tip)
 
     def _is_hold(self, tip: np.ndarray) -> bool:
         """Whether this stands still where the tool was when the arm had to stop."""

@@ -34,10 +34,11 @@ from twist_policy.contract import (
     StateField,
     Workspace,
 )
+from twist_policy.latent_policy import PolicyError
 from twist_policy.synthetic_contract import synthetic_contract
 from twist_policy_node.parameters import TABLE, default_values
 from twist_policy_node.servo_messages import ServoStatus
-from twist_policy_node.tool_frame import rotate
+from twist_policy_node.tool_frame import rotate, turned
 
 WIDTH, HEIGHT = 32, 24
 """Of the camera: as small as the watchdogs can tell pictures apart in."""
@@ -92,7 +93,7 @@ POSE_KINDS = (
 STATUS_KINDS = ("good", "silent", "halt", "slow", "any_code")
 POLICY_KINDS = (
     "random", "ahead", "large", "huge", "nan", "infinite", "raises", "shape", "surprised",
-    "odd_surprise", "slow", "hangs",
+    "odd_surprise", "slow", "hangs", "imagines_nan",
 )  # fmt: skip
 SERVO_KINDS = ("obeys", "gone", "refuses", "late", "mute", "errs", "deaf")
 GRIPPER_KINDS = ("obeys", "refuses", "mute", "fails", "late", "errs", "cancels")
@@ -123,6 +124,7 @@ class FuzzPolicy:
     def __init__(self, time: VirtualTime, size: int) -> None:
         self.time = time
         self.next: Callable[[], tuple[Any, float, float]] = lambda: (np.zeros(size), 1.0, 0.005)
+        self.imagines_nan = False
 
     def reset(self) -> None:
         pass
@@ -141,6 +143,8 @@ class FuzzPolicy:
         pass
 
     def imagine(self, horizon: int = 15) -> np.ndarray:
+        if self.imagines_nan:
+            raise PolicyError("the imagined state holds NaN")
         return np.zeros((horizon, 3))
 
 
@@ -181,6 +185,7 @@ class FuzzWorld:
         self._context.__enter__()
         self.node = OfflineNode(self, self.time, overrides)
         self.values = default_values() | overrides
+        self._begin_anywhere()
         self.judge = self._new_judge()
         self._pending: list[tuple[float, Answer, str, Any]] = []
         self._identical = self._blank = self._frames_seen = 0
@@ -190,12 +195,27 @@ class FuzzWorld:
         self._halted_since: float | None = None
         self._fault_seen: Any = None
         self._last_stamp = Time()
-        self._twist = np.zeros(3)
+        self._twist = self._spin = np.zeros(3)
         self._twist_until = 0.0
         self._rival_since = math.inf
         self._running_since = 0.0
         self.time.now += 5.0  # the node has looked around by now
         self._call(self.node.trigger_configure)
+
+    def _begin_anywhere(self) -> None:
+        """Somebody may have guided the arm: the tool leans, or is beside the workspace."""
+        rng = self.rng
+        self.turn = np.array(DOWN)
+        if rng.random() < 0.15:
+            lean = rng.uniform(0.0, 0.95 * self.values["tool_tilt_limit"])
+            axis = np.array([rng.gauss(0.0, 1.0) for _ in range(3)])
+            self.turn = turned(self.turn, lean * axis / np.linalg.norm(axis))
+        if rng.random() < 0.15:
+            box, axis = CONTRACT.workspace, rng.randrange(3)
+            side = rng.choice((1.0, -1.0))
+            edge = (box.upper if side > 0 else box.lower)[axis]
+            self.tip = self.tip.copy()
+            self.tip[axis] = edge + side * rng.uniform(0.0, 0.95 * CONTRACT.leash)
 
     def close(self) -> None:
         self._context.__exit__(None, None, None)
@@ -295,12 +315,16 @@ class FuzzWorld:
 
     def _move(self, message: Any) -> None:
         if isinstance(message, TwistStamped):
-            v = message.twist.linear
-            self._twist = np.array([v.x, v.y, v.z])
+            v, w = message.twist.linear, message.twist.angular
+            self._spin = np.array([w.x, w.y, w.z])
+            swing = np.cross(self._spin, rotate(self.turn, _TOOL))
+            self._twist = np.array([v.x, v.y, v.z]) + swing
             self._twist_until = self.time.now + 0.1
         elif isinstance(message, PoseStamped):
-            p = message.pose.position
-            way = np.array([p.x, p.y, p.z]) + rotate(np.asarray(DOWN), _TOOL) - self.tip
+            p, q = message.pose.position, message.pose.orientation
+            turn = np.array([q.w, q.x, q.y, q.z])
+            way = np.array([p.x, p.y, p.z]) + rotate(turn, _TOOL) - self.tip
+            self.turn = self.turn if self.blocked else turn
             length = float(np.linalg.norm(way))
             # As fast as Servo lets it, in the time until the next command.
             reach = 0.0 if self.blocked else 0.005
@@ -371,6 +395,7 @@ class FuzzWorld:
         self.time.now += seconds
         if self.time.now < self._twist_until and not (self.paused or self.blocked):
             self.tip = self.tip + self._twist * min(seconds, 0.1)
+            self.turn = turned(self.turn, self._spin * min(seconds, 0.1))
         self._answer()
         moving = self.running and not self.values["dry_run"]
         if self.time.now > self._rival_since + 0.1 + 2 * TICK_SLACK and moving:
@@ -451,7 +476,7 @@ class FuzzWorld:
             self.tip = self.tip + np.array([rng.uniform(-0.01, 0.01) for _ in range(3)])
         elif kind == "push":
             self.tip = self.tip + np.array([0.0, 0.045, 0.0])
-        turn = np.array(DOWN)
+        turn = self.turn
         if kind == "tilt":
             angle = self.values["tool_tilt_limit"] + rng.uniform(0.01, 1.0)
             turn = np.array([0.0, math.cos(angle / 2), math.sin(angle / 2), 0.0])
@@ -543,6 +568,7 @@ class FuzzWorld:
             return action, surprise, duration
 
         self.policy.next = put_out
+        self.policy.imagines_nan = kind == "imagines_nan"
 
     def servo_will(self, kind: str) -> None:
         """How Servo behaves from now on."""

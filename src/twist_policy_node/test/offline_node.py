@@ -212,7 +212,9 @@ class Middleware(LifecycleNode):
     def destroy_client(self, _client: _Client) -> bool:
         return True
 
-    def create_timer(self, period: float, callback: Callable[[], None], *_: Any) -> _Timer:
+    def create_timer(
+        self, period: float, callback: Callable[[], None], *_: Any, **__: Any
+    ) -> _Timer:
         timer = _Timer(period, callback)
         self.beats.append(timer)
         return timer

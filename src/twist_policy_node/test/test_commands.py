@@ -25,11 +25,59 @@ def test_a_pose_command_puts_the_tool_tip_on_the_target_in_the_held_orientation(
     contract: PolicyContract,
 ) -> None:
     shaper = CommandShaper(contract, CommandMode.POSE)
+    shaper.start(pose())
+    # However far the arm may have been pressed out of it since.
     tilted = np.array([0.05, 0.99, 0.0, 0.0])
     command = shaper.move(TIP, np.zeros(3), pose(orientation=tilted / np.linalg.norm(tilted)))
     assert isinstance(command, PoseCommand)
     np.testing.assert_allclose(command.position, TIP + TOOL, atol=1e-12)
     np.testing.assert_allclose(command.orientation, DOWN)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_a_tool_that_starts_tilted_beside_the_workspace_is_led_in_at_the_speed_of_a_step(
+    contract: PolicyContract, share: float
+) -> None:
+    """Servo takes the whole way to a pose at once, as fast as the joints can."""
+    shaper = CommandShaper(contract, CommandMode.POSE)
+    shaper.limit_speed(share)
+    angle, beside = 0.34, TIP + np.array([0.0, 0.0, 0.03])
+    tilted = np.array([np.sin(angle / 2), np.cos(angle / 2), 0.0, 0.0])
+    started = pose(beside, tilted)
+    shaper.start(started)
+    last = PoseCommand(beside - shaper.tool.offset_in_base(tilted), tilted)
+    bound = share * contract.action_bound
+    periods = 0
+    while not np.allclose(last.position, TIP + TOOL, atol=1e-9):
+        periods += 1
+        command = shaper.move(TIP, np.zeros(3), started)
+        assert isinstance(command, PoseCommand)
+        tips = [c.position + shaper.tool.offset_in_base(c.orientation) for c in (last, command)]
+        assert np.linalg.norm(tips[1] - tips[0]) <= bound * (1 + 1e-5)
+        assert np.linalg.norm(command.position - last.position) <= 1.5 * bound * (1 + 1e-5)
+        last = command
+    np.testing.assert_allclose(last.orientation, DOWN, atol=1e-12)
+    assert periods == pytest.approx(angle / 0.05 / share, abs=2)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_a_twist_that_turns_the_tool_upright_is_as_slow_as_the_others(
+    contract: PolicyContract, share: float
+) -> None:
+    shaper = CommandShaper(contract, CommandMode.TWIST)
+    shaper.limit_speed(share)
+    tilted, delta = np.array([np.sin(0.15), np.cos(0.15), 0.0, 0.0]), np.array([0.02, 0.0, 0.0])
+    measured = pose(TIP, tilted)
+    command = shaper.move(TIP + delta, delta, measured)
+    assert isinstance(command, TwistCommand)
+    tip_velocity = command.linear + np.cross(
+        command.angular, shaper.tool.offset_in_base(measured.orientation)
+    )
+    limit = share * contract.action_bound / contract.control_period
+    assert np.linalg.norm(tip_velocity) <= limit * (1 + 1e-9)
+    assert np.linalg.norm(command.linear) <= limit * (1 + 1e-9)
+    assert np.linalg.norm(command.angular) <= share * 0.5
+    assert tip_velocity[0] > 0
 
 
 def test_a_twist_makes_exactly_the_step_within_one_control_period(

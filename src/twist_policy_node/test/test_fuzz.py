@@ -36,7 +36,7 @@ import twist_policy.action_gate as action_gate
 from twist_policy.action_gate import ActionGate, GatedAction
 from twist_policy_node import sensor_inputs, watchdogs
 from twist_policy_node.activation import Activation
-from twist_policy_node.commands import CommandShaper
+from twist_policy_node.commands import CommandShaper, PoseCommand
 from twist_policy_node.control_loop import ControlLoop
 from twist_policy_node.image_decoding import ImageError
 
@@ -243,9 +243,28 @@ def _twists_are_not_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twist_policy_node.commands._shortened", lambda vector, _: vector)
 
 
+def _a_slow_policy_turns_the_tool_upright_at_full_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = CommandShaper.limit_speed
+
+    def turn_fast(self: CommandShaper, share: float) -> None:
+        limit(self, share)
+        self._turn_limit = 0.5
+
+    monkeypatch.setattr(CommandShaper, "limit_speed", turn_fast)
+
+
+def _pose_commands_do_not_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(self: CommandShaper, target: Any, _: Any) -> Any:
+        return PoseCommand(self.tool.ik_target(target), self.tool.orientation)
+
+    monkeypatch.setattr(CommandShaper, "_lead_on", at_once)
+
+
 @pytest.mark.parametrize(
     ("weaken", "found"),
     [
+        (_pose_commands_do_not_lead_on, "a step of"),
+        (_a_slow_policy_turns_the_tool_upright_at_full_speed, "rad"),
         (_no_norm, "a step of"),
         (_no_leash, "m away"),
         (_no_workspace, "outside the workspace"),
@@ -312,6 +331,7 @@ def test_the_fuzz_finds_a_node_that_is_weakened(
         ("policy", "nan", "gate"),
         ("policy", "raises", "policy_invalid"),
         ("policy", "shape", "policy_invalid gate"),
+        ("policy", "imagines_nan", "policy_invalid"),
         ("machine", "suspended", "camera_silent camera_stale pose_silent servo_lost"),
         ("person", "rival", "other_commander"),
     ],

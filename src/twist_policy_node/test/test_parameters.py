@@ -42,6 +42,16 @@ def test_every_default_satisfies_its_own_row_and_all_rows_together(
     assert len(ROWS) == len(TABLE)
 
 
+@pytest.mark.parametrize("name", ["franka-gripper", "left gripper", "1st", "a//b", "a/"])
+def test_a_gripper_that_no_node_can_have_is_refused_by_name(
+    gripper_contract: PolicyContract, name: str
+) -> None:
+    for good in ("franka_gripper", "/left/franka_gripper", "~/gripper"):
+        check_together(default_values() | {"gripper": good}, gripper_contract)
+    with pytest.raises(ParameterError, match=f"parameter gripper is {name!r}"):
+        check_together(default_values() | {"gripper": name}, gripper_contract)
+
+
 def test_the_defaults_are_the_watchdogs_own() -> None:
     assert watchdog_limits(default_values()) == WatchdogLimits()
     assert gripper_limits(default_values()) == GripperLimits()

@@ -16,7 +16,7 @@ GOOD = RobotReading(
 
 
 def reading(now: float = 10.0, **changes: Any) -> RobotReading:
-    return dataclasses.replace(GOOD, captured=now, received=now, **changes)
+    return dataclasses.replace(GOOD, **{"captured": now, "received": now, **changes})
 
 
 def watchdog(*, required: bool = True) -> RobotWatchdog:
@@ -44,7 +44,9 @@ def test_an_arm_that_moves_freely_is_no_fault() -> None:
         ({"mode": 77}, "robot_mode", "mode 77"),
         ({"errors": ("joint_reflex", "instability_detected")}, "robot_error", "joint_reflex, inst"),
         ({"contact_force": 30.01}, "contact_force", "30.0 N (limit 30 N)"),
-        ({"contact_force": math.nan}, "contact_force", "nan N"),
+        ({"contact_force": math.inf}, "contact_force", "inf N"),
+        ({"contact_force": math.nan}, "robot_invalid", "contact force is nan"),
+        ({"captured": 990.0}, "robot_clock", "in the future"),
         ({"success_rate": math.nan}, "robot_invalid", "nan"),
     ],
 )

@@ -6,6 +6,7 @@ so nothing of one episode can leak into the next.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from twist_policy.latent_policy import LatentPolicy
 from twist_policy_node.arming import Arming, ArmingStep
 from twist_policy_node.camera_info_input import CameraInfoInput
 from twist_policy_node.commands import CommandShaper, ToolPose
-from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
+from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase, policy_fault
 from twist_policy_node.diagnostics import StepStatistics
 from twist_policy_node.gripper import Fingers, GripperControl
 from twist_policy_node.gripper_client import GripperClient
@@ -81,38 +82,43 @@ class Equipment:
         self.shaper = shaper
         self.frame_id = frame_id
         self.beliefs = BeliefMessages(contract, frame_id)
-        self.camera = CameraInput(node, contract, clock, listener.on_frame, listener.on_bad_frame)
-        self.camera_info = CameraInfoInput(node, contract)
-        self.pose = PoseInput(
-            node, shaper.tool, frame_id, clock, listener.on_pose, listener.on_bad_pose
-        )
-        self.robot = RobotStateInput(node, clock, listener.on_robot_state)
-        self.servo: ServoClient | NoServo = (
-            NoServo(clock)
-            if dry_run
-            else ServoClient(
-                node,
-                shaper.mode,
-                frame_id,
-                service_timeout=service_timeout,
-                clock=clock,
-                on_status=listener.on_servo_status,
-                api=servo_api,
+        # Half of the connections would go on telling a node that was not configured with them.
+        with contextlib.ExitStack() as made:
+            self.gripper: GripperClient | None = None
+            if contract.gripper is not None and not dry_run:
+                self.gripper = GripperClient(node, gripper, contract.gripper, clock)
+                made.callback(self.gripper.destroy)
+            self.camera = CameraInput(
+                node, contract, clock, listener.on_frame, listener.on_bad_frame
             )
-        )
-        self.gripper: GripperClient | None = None
-        if contract.gripper is not None and not dry_run:
-            self.gripper = GripperClient(node, gripper, contract.gripper, clock)
+            made.callback(self.camera.destroy)
+            self.camera_info = CameraInfoInput(node, contract)
+            made.callback(self.camera_info.destroy)
+            self.pose = PoseInput(
+                node, shaper.tool, frame_id, clock, listener.on_pose, listener.on_bad_pose
+            )
+            made.callback(self.pose.destroy)
+            self.robot = RobotStateInput(node, clock, listener.on_robot_state)
+            made.callback(self.robot.destroy)
+            self.servo: ServoClient | NoServo = (
+                NoServo(clock)
+                if dry_run
+                else ServoClient(
+                    node,
+                    shaper.mode,
+                    frame_id,
+                    service_timeout=service_timeout,
+                    clock=clock,
+                    on_status=listener.on_servo_status,
+                    api=servo_api,
+                )
+            )
+            made.callback(self.servo.destroy)
+            self._made = made.pop_all()
 
     def destroy(self) -> None:
         """Takes all connections off the graph."""
-        self.camera.destroy()
-        self.camera_info.destroy()
-        self.pose.destroy()
-        self.robot.destroy()
-        self.servo.destroy()
-        if self.gripper is not None:
-            self.gripper.destroy()
+        self._made.close()
 
 
 class Activation:
@@ -341,7 +347,11 @@ class Activation:
             and now - self._last_imagined >= 0.9 / rate
             and now + self._imagination_cost < due - _IMAGINATION_MARGIN
         ):
-            imagined = self._equipment.policy.imagine(self._values["imagination_horizon"])
+            try:
+                imagined = self._equipment.policy.imagine(self._values["imagination_horizon"])
+            except Exception as error:  # it is the network that decides, too
+                self.stop(policy_fault(error))
+                return
             self._last_imagined = now
             cost = time.monotonic() - now
             self._imagination_cost += 0.3 * (cost - self._imagination_cost)

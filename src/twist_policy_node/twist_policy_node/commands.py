@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twist_policy.contract import PolicyContract
-from twist_policy_node.tool_frame import ToolFrame, rotation_vector
+from twist_policy_node.tool_frame import ToolFrame, rotation_vector, turned
 
 FloatArray = NDArray[np.float64]
 
 _TURN_LIMIT = 0.5
-"""Largest angular speed with which a twist corrects the orientation, rad/s."""
+"""Largest angular speed with which the tool is turned upright at full speed, rad/s."""
+_SWING_SHARE = 0.5
+"""Largest share of the speed limit with which the IK tip swings about the tool tip meanwhile."""
+_ROUNDING = 1.0 + 1e-6
+"""The gate's bounds hold up to the rounding of additions."""
 
 
 class CommandMode(enum.Enum):
@@ -69,9 +73,12 @@ class CommandShaper:
     """Turns tool-tip targets into Servo commands.
 
     In ``pose`` mode a command is the target pose in the held orientation: it bounds the motion
-    whatever the timing, and sending it again changes nothing. In ``twist`` mode it is the velocity
-    that makes the step within one control period, plus a proportional correction towards the
-    target's path and the held orientation; its speed never exceeds action bound / control period.
+    whatever the timing, and sending it again changes nothing. Servo takes the whole way to such a
+    target at once, so that commands lead from where the tool was at the start: no two in a row are
+    further apart than one control period allows, also when the tool starts tilted or beside the
+    workspace. In ``twist`` mode it is the velocity that makes the step within one control period,
+    plus a proportional correction towards the target's path and the held orientation; its speed
+    never exceeds action bound / control period.
 
     Args:
         contract: bounds, control period, tool.
@@ -93,19 +100,28 @@ class CommandShaper:
     ) -> None:
         self.mode = mode
         self.tool = ToolFrame(contract)
-        self.speed_limit = contract.action_bound / contract.control_period
-        """Largest linear speed of a twist, m/s; see `limit_speed`."""
-        self._step_limit = contract.action_bound
+        self._step_limit, self._leash = contract.action_bound, contract.leash
         self._period = contract.control_period
         self._position_gain = position_gain
         self._orientation_gain = orientation_gain
         self._lag = lag
         self._lower = np.asarray(contract.workspace.lower, dtype=np.float64)
         self._upper = np.asarray(contract.workspace.upper, dtype=np.float64)
+        self._commanded: tuple[FloatArray, FloatArray] | None = None
+        self.limit_speed(1.0)
 
     def limit_speed(self, share: float) -> None:
-        """Lets a twist use only a share of action bound / control period."""
+        """Lets commands use only a share of action bound / control period."""
         self.speed_limit = share * self._step_limit / self._period
+        """Largest linear speed, of tool tip and of a twist, m/s."""
+        reach = float(np.linalg.norm(self.tool.offset_in_base(self.tool.orientation)))
+        self._turn_limit = min(
+            share * _TURN_LIMIT, _SWING_SHARE * self.speed_limit / max(reach, 1e-3)
+        )
+
+    def start(self, pose: ToolPose) -> None:
+        """Starts an episode: the first command leads on from `pose`."""
+        self._commanded = (pose.tool_tip, pose.orientation)
 
     def move(
         self,
@@ -123,16 +139,31 @@ class CommandShaper:
             previous: the command that the arm follows now; None when it stands.
         """
         if self.mode is CommandMode.POSE:
-            return PoseCommand(self.tool.ik_target(target), self.tool.orientation)
+            return self._lead_on(target, pose)
         behind = target - delta - pose.tool_tip
         if isinstance(previous, TwistCommand):
             behind = behind - self._lag * previous.linear
         tip_velocity = delta / self._period + self._position_gain * behind
         turn = self._orientation_gain * rotation_vector(self.tool.orientation, pose.orientation)
-        angular = _shortened(turn, _TURN_LIMIT)
+        angular = _shortened(turn, self._turn_limit)
         # Turning about the IK tip must not move the tool tip.
-        linear = tip_velocity - np.cross(angular, self.tool.offset_in_base(pose.orientation))
-        return TwistCommand(_shortened(linear, self.speed_limit), angular)
+        swing = np.cross(angular, self.tool.offset_in_base(pose.orientation))
+        left = self.speed_limit - float(np.linalg.norm(swing))
+        return TwistCommand(_shortened(tip_velocity, left) - swing, angular)
+
+    def _lead_on(self, target: FloatArray, pose: ToolPose) -> PoseCommand:
+        """The pose towards `target` that is within reach of the last one in a control period."""
+        tip, orientation = self._commanded or (pose.tool_tip, pose.orientation)
+        if float(np.linalg.norm(tip - pose.tool_tip)) > self._leash:
+            tip = pose.tool_tip  # somebody has pushed the arm on the way
+        way = _shortened(target - tip, _ROUNDING * self.speed_limit * self._period)
+        turn = rotation_vector(self.tool.orientation, orientation)
+        left = _shortened(turn, self._turn_limit * self._period)
+        if left is turn and float(np.linalg.norm(tip + way - target)) < 1e-9:
+            self._commanded = (target, self.tool.orientation)
+            return PoseCommand(self.tool.ik_target(target), self.tool.orientation)
+        self._commanded = tip, orientation = (tip + way, turned(orientation, left))
+        return PoseCommand(tip - self.tool.offset_in_base(orientation), orientation)
 
     def after_step(self, command: Command) -> Command:
         """What follows a step whose control period is over: the same target, or zero velocity."""

@@ -265,12 +265,13 @@ class ControlLoop:
             except GateError as error:
                 fault = Fault("start_pose", str(error), "then activate again")
             except Exception as error:
-                fault = _policy_fault(error)
+                fault = policy_fault(error)
         if fault is not None:
             self.phase, self.fault = Phase.STOPPED, fault
             return fault
         self._pose = pose
         self._past_poses.append(pose)
+        self._shaper.start(pose)
         self._pacer.reset()
         self._frame_timing.reset(frame.captured, frame.received)
         self._frozen.reset()
@@ -324,6 +325,7 @@ class ControlLoop:
             scale = self._surprise.speed_scale
             if self._dry_run:
                 self._gate.reset(pose.tool_tip)
+                self._shaper.start(pose)
             action = np.asarray(output.action)[:3] * scale
             gated = self._gate.step(action, pose.tool_tip)
             grip: GripperStep | None = None
@@ -498,10 +500,11 @@ class ControlLoop:
 def _step_fault(error: Exception) -> Fault:
     if isinstance(error, GateError):
         return Fault("gate", str(error), "then activate again")
-    return _policy_fault(error)
+    return policy_fault(error)
 
 
-def _policy_fault(error: Exception) -> Fault:
+def policy_fault(error: Exception) -> Fault:
+    """The fault for a policy that raised `error`."""
     return Fault(
         "policy_invalid",
         f"{type(error).__name__}: {error}",

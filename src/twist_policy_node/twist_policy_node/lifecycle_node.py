@@ -20,6 +20,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from twist_msgs.msg import Belief, PolicyStep
 from twist_nodes.endpoints import advertise
+from twist_nodes.timers import steady_timer
 from twist_policy.action_gate import step_periods
 from twist_policy.checkpoint import CheckpointError, load_checkpoint
 from twist_policy.latent_policy import LatentPolicy, PolicyError
@@ -81,12 +82,12 @@ class PolicyNode(LifecycleNode):
         self._steps = advertise(self, PolicyStep, "~/step", 10)
         self._beliefs = advertise(self, Belief, "~/belief", 10)
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", 10)
-        self._tick_timer = self.create_timer(1.0 / values["command_rate"], self._on_tick)
+        self._tick_timer = steady_timer(self, 1.0 / values["command_rate"], self._on_tick)
         self._tick_timer.cancel()
-        self.create_timer(1.0 / values["diagnostics_rate"], self._on_diagnostics_timer)
+        steady_timer(self, 1.0 / values["diagnostics_rate"], self._on_diagnostics_timer)
         self._refuse_impossible_transitions()
         if values["autostart"]:
-            self._autostart_timer = self.create_timer(0.0, self._on_autostart)
+            self._autostart_timer = steady_timer(self, 0.0, self._on_autostart)
 
     def _refuse_impossible_transitions(self) -> None:
         # rclpy raises out of the executor, which ends the process, when it is asked for a

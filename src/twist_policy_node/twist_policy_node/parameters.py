@@ -6,6 +6,7 @@ python3 -m twist_policy_node.parameters     prints the table as Markdown
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from twist_policy_node.watchdogs import WatchdogLimits
 
 Value = bool | int | float | str
 
+_ROS_NAME = re.compile(r"[~/]?/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _TYPE_NAMES = {bool: "bool", int: "integer", float: "double", str: "string"}
 
 
@@ -517,6 +519,11 @@ def check_together(values: Mapping[str, Any], contract: PolicyContract | None = 
             f"the checkpoint's task {contract.task!r} uses a gripper, but parameter gripper is "
             "empty; set it to the gripper's name, such as franka_gripper, or choose a checkpoint "
             "of a task without a gripper"
+        )
+    if not _ROS_NAME.fullmatch(values["gripper"]):
+        raise ParameterError(
+            f"parameter gripper is {values['gripper']!r}, which is no ROS name: letters, digits "
+            "and _, parts of it with / between, such as franka_gripper or left/franka_gripper"
         )
     if values["gripper_command_limit"] <= contract.gripper.command_time:
         raise ParameterError(

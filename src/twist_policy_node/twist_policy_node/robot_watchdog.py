@@ -86,20 +86,32 @@ class RobotWatchdog:
                 f"the arm is in mode {mode}, in which it obeys no command",
                 f"{_MODE_CURES.get(mode, 'check the arm in Desk')}, then activate again",
             )
-        # Written so that NaN fails as well.
-        if not reading.contact_force <= self._limits.contact_force:
+        for name, value, valid in (
+            ("contact force", reading.contact_force, not math.isnan(reading.contact_force)),
+            ("command success rate", reading.success_rate, math.isfinite(reading.success_rate)),
+        ):
+            if not valid:
+                return Fault(
+                    "robot_invalid",
+                    f"the arm's {name} is {value}",
+                    "check the robot driver, then activate again",
+                )
+        ahead = reading.captured - reading.received
+        if ahead > self._limits.clock_tolerance:
+            return Fault(
+                "robot_clock",
+                f"a state of the arm is stamped {ahead:.3f} s in the future (tolerance "
+                f"{self._limits.clock_tolerance} s)",
+                "synchronise the clocks of the robot's and this machine (chrony), and use one of "
+                "wall time and simulated time everywhere",
+            )
+        if reading.contact_force > self._limits.contact_force:
             return Fault(
                 "contact_force",
                 f"the arm feels an external force of {reading.contact_force:.1f} N (limit "
                 f"{self._limits.contact_force:g} N)",
                 "look what it touches; if nothing, check load and end effector as set in Desk, "
                 "then activate again",
-            )
-        if not math.isfinite(reading.success_rate):
-            return Fault(
-                "robot_invalid",
-                f"the arm's command success rate is {reading.success_rate}",
-                "check the robot driver, then activate again",
             )
         return None
 

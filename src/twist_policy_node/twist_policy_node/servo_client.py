@@ -28,6 +28,8 @@ _TOPICS = {
     CommandMode.POSE: "servo_node/pose_target_cmds",
     CommandMode.TWIST: "servo_node/delta_twist_cmds",
 }
+_JOINT_TOPIC = "servo_node/delta_joint_cmds"
+"""Servo's third input, on which a keyboard or joystick moves single joints; never used here."""
 _REPEAT_PERIOD = 0.5
 """Seconds after which a request without an answer is sent again."""
 _TYPES = {CommandMode.POSE: PoseStamped, CommandMode.TWIST: TwistStamped}
@@ -118,7 +120,9 @@ class ServoClient:
         self._clock = clock
         self._on_status = on_status
         self._publisher: Publisher | None = None
-        self._topics = [node.resolve_topic_name(topic) for topic in _TOPICS.values()]
+        self._topics = [
+            node.resolve_topic_name(topic) for topic in (*_TOPICS.values(), _JOINT_TOPIC)
+        ]
         self._own_topic = node.resolve_topic_name(_TOPICS[mode])
         self._api: ServoApi = SERVO_APIS[api](node, mode)
         self._status = subscribe_newest(

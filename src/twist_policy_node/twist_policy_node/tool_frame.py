@@ -63,6 +63,19 @@ def rotation_vector(target: FloatArray, current: FloatArray) -> FloatArray:
     return np.array([scale * part for part in v])
 
 
+def turned(orientation: FloatArray, rotation: FloatArray) -> FloatArray:
+    """`orientation` after a rotation, axis times angle, radians, base frame, (3,)."""
+    angle = math.hypot(*rotation.tolist())
+    if angle < 1e-12:
+        return orientation
+    scale = math.sin(0.5 * angle) / angle
+    w1, v1 = math.cos(0.5 * angle), [scale * part for part in rotation.tolist()]
+    w2, *v2 = orientation.tolist()
+    u = _cross(v1, v2)
+    w = w1 * w2 - sum(a * b for a, b in zip(v1, v2, strict=True))
+    return unit_quaternion([w, *(w1 * v2[i] + w2 * v1[i] + u[i] for i in range(3))])
+
+
 def _cross(a: list[float], b: list[float]) -> list[float]:
     # Once or more per measured pose, which may come a thousand times a second: numpy's cross takes
     # ten times as long for three numbers.

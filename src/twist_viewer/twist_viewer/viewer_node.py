@@ -25,6 +25,7 @@ from twist_msgs.msg import Belief, PolicyStep
 from twist_nodes.endpoints import LATCHED, advertise, subscribe_newest
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
+from twist_nodes.timers import steady_timer
 from twist_policy.contract import ContractError, PolicyContract
 from twist_sim.ros.shared_memory import enlarge_shared_memory
 from twist_sim.task_card import TaskCardError, load_task_card
@@ -96,7 +97,7 @@ class Viewer(Node):
         self.create_subscription(PolicyStep, f"{policy}/step", self._on_step, 10)
         self.create_subscription(Belief, f"{policy}/belief", self._on_belief, 10)
         subscribe_newest(self, Image, "image_raw", self._on_image)
-        self.create_timer(_FIXED_PERIOD, self._on_timer)
+        steady_timer(self, _FIXED_PERIOD, self._on_timer)
         self._publish_workspace()
         self.get_logger().info(f"ready: {card.task} in {self._frame_id}")
 

@@ -25,6 +25,7 @@ from twist_msgs.srv import ResetTrial
 from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
+from twist_nodes.timers import steady_timer
 from twist_sim.appearance import (
     Appearance,
     AppearanceSampler,
@@ -109,8 +110,8 @@ class RobotTwin(Node):
         if self._card.tool.hand is not None:
             self._gripper = GripperServer(self, self._world, FINGER_JOINTS)
         self._pacer = RealTimePacer(self._world.timestep, _MAX_CATCH_UP, self._now())
-        self.create_timer(1.0 / _CONTROL_RATE, self._on_control_timer)
-        self.create_timer(1.0 / values["camera_rate"], self._on_camera_timer)
+        steady_timer(self, 1.0 / _CONTROL_RATE, self._on_control_timer)
+        steady_timer(self, 1.0 / values["camera_rate"], self._on_camera_timer)
         self.get_logger().info(
             f"ready: task {self._card.task}, {values['appearance']} appearance, camera "
             f"{self._card.camera.width}x{self._card.camera.height} at {values['camera_rate']:g} Hz"

@@ -20,6 +20,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.node_process import FatalNodeError, run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
+from twist_nodes.timers import steady_timer
 from twist_sim.ros.cartesian import rotation_from_quaternion
 from twist_sim.ros.panda_arm import PandaArm
 from twist_sim.ros.servo_interface import (
@@ -144,7 +145,7 @@ class ServoStandIn(Node):
         self._statuses = advertise(self, ServoStatus, "~/status", 10)
         self.create_service(ServoCommandType, "~/switch_command_type", self._on_switch_command_type)
         self.create_service(SetBool, "~/pause_servo", self._on_pause)
-        self.create_timer(config.publish_period, self._on_timer)
+        steady_timer(self, config.publish_period, self._on_timer)
         self.get_logger().info(
             f"ready: {1 / config.publish_period:.0f} Hz, commands count for "
             f"{config.incoming_command_timeout} s after their stamp; choose a command type with "
