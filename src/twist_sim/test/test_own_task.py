@@ -1,6 +1,8 @@
 """A task of one's own needs a card and rules (state, reward, success), and no change elsewhere."""
 
+import pickle
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import yaml
 
 import twist_sim
 from twist_sim.env import TaskEnv
-from twist_sim.task_card import TaskCardError, load_task_card
+from twist_sim.task_card import TASK_PATH, TaskCardError, available_tasks, load_task_card
 
 RULES = '''
 import numpy as np
@@ -43,7 +45,8 @@ class ReachRules:
 @pytest.fixture
 def card_file(tmp_path, monkeypatch):
     (tmp_path / "reach_rules.py").write_text(RULES)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "reach_rules", raising=False)
     data = yaml.safe_load(load_task_card("block_lift").source.read_text())
     data |= {"task": "reach", "rules": "reach_rules:ReachRules", "rule_parameters": {"limit": 0.06}}
     del data["practice"], data["refinement"]
@@ -63,6 +66,36 @@ def test_a_card_and_rules_of_ones_own_make_an_environment(card_file):
         state, reward, _, _, info = env.step(action)
     assert info["success"]
     assert reward == pytest.approx(-info["distance"])
+
+
+def test_a_card_of_ones_own_is_known_by_its_name_like_the_shipped_ones(card_file, monkeypatch):
+    with pytest.raises(
+        TaskCardError, match=r"unknown task 'reach'.*put its folder into TWIST_TASK"
+    ):
+        load_task_card("reach")
+    shipped = load_task_card("block_push")
+    # A copy of a shipped card does not take its place.
+    (card_file.parent / "block_push.yaml").write_text(shipped.source.read_text())
+    monkeypatch.setenv(TASK_PATH, f"/no/such/folder:{card_file.parent}")
+    assert available_tasks() == ["block_lift", "block_push", "reach"]
+    assert load_task_card("reach").source == card_file
+    assert load_task_card("block_push").source == shipped.source
+
+
+def test_rules_beside_the_card_go_to_other_processes_with_it(card_file):
+    card = load_task_card(card_file)
+    assert card.task_rules.limit == 0.06
+    assert pickle.loads(pickle.dumps(card)).task_rules.limit == 0.06
+
+
+def test_two_modules_of_one_name_are_not_mistaken_for_one_another(card_file, tmp_path):
+    load_task_card(card_file)
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("reach.yaml", "reach_rules.py"):
+        (other / name).write_text((tmp_path / name).read_text())
+    with pytest.raises(TaskCardError, match="two modules have the name reach_rules"):
+        load_task_card(other / "reach.yaml")
 
 
 def test_rules_that_cannot_be_imported_are_named(card_file):

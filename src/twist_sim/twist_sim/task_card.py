@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,8 +34,10 @@ from twist_sim.typed_yaml import TaskCardError, parse
 if TYPE_CHECKING:
     from twist_sim.tasks import TaskRules
 
-__all__ = ["TaskCard", "TaskCardError", "available_tasks", "load_task_card"]
+__all__ = ["TASK_PATH", "TaskCard", "TaskCardError", "available_tasks", "load_task_card"]
 
+TASK_PATH = "TWIST_TASK_PATH"
+"""Environment variable: folders with task cards of one's own, with ``:`` between."""
 _TASKS_FOLDER = Path(__file__).parent / "tasks"
 
 Vector2 = tuple[float, float]
@@ -448,27 +451,41 @@ class TaskCard:
 
 
 def available_tasks() -> list[str]:
-    """Names of the shipped task cards, sorted."""
-    return sorted(path.stem for path in _TASKS_FOLDER.glob("*.yaml"))
+    """Names of the shipped task cards and of those on ``TWIST_TASK_PATH``, sorted."""
+    return sorted(_cards())
+
+
+def _cards() -> dict[str, Path]:
+    """Every card by its task's name; one's own do not replace shipped ones."""
+    own = [
+        Path(word).expanduser() for word in os.environ.get(TASK_PATH, "").split(os.pathsep) if word
+    ]
+    return {
+        path.stem: path
+        for folder in (*reversed(own), _TASKS_FOLDER)
+        for path in folder.glob("*.yaml")
+    }
 
 
 def load_task_card(name_or_path: str | Path) -> TaskCard:
     """Reads and checks a task card.
 
     Args:
-        name_or_path: name of a shipped card, e.g. ``block_push``, or path of a YAML file.
+        name_or_path: name of a card, e.g. ``block_push``, or path of a YAML file. Names are those
+            of the shipped cards and of the cards in the folders of ``TWIST_TASK_PATH``.
 
     Raises:
         TaskCardError: the task is unknown, or the card unreadable, incomplete or inconsistent.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
-        if str(name_or_path) not in available_tasks():
+        cards = _cards()
+        if str(name_or_path) not in cards:
             raise TaskCardError(
-                f"unknown task {str(name_or_path)!r}; known tasks: {', '.join(available_tasks())}. "
-                "For a card of your own, give the path of its .yaml file"
+                f"unknown task {str(name_or_path)!r}; known tasks: {', '.join(sorted(cards))}. "
+                f"For a card of your own, put its folder into {TASK_PATH}"
             )
-        path = _TASKS_FOLDER / f"{name_or_path}.yaml"
+        path = cards[str(name_or_path)]
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

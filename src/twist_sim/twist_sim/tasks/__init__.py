@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -98,6 +101,8 @@ _REGISTRY: dict[str, Callable[[TaskCard], TaskRules]] = {
 def make_rules(card: TaskCard) -> TaskRules:
     """The rules that `card` names: a shipped one's name, or ``module:Class`` of your own.
 
+    A module that lies beside the card is found there.
+
     Raises:
         TaskCardError: no such rules, or they refuse the card's parameters.
     """
@@ -110,9 +115,26 @@ def make_rules(card: TaskCard) -> TaskRules:
             f"{card.rules!r}"
         )
     try:
-        own: Callable[[TaskCard], TaskRules] = getattr(importlib.import_module(module), name)
+        own: Callable[[TaskCard], TaskRules] = getattr(_import(module, card.source), name)
     except (ImportError, AttributeError) as error:
         raise TaskCardError(
             f"{card.source}: rules: cannot import {card.rules!r}: {error}"
         ) from error
     return own(card)
+
+
+def _import(name: str, card: Path) -> ModuleType:
+    beside = card.resolve().parent / f"{name}.py"
+    if not beside.is_file():
+        return importlib.import_module(name)
+    # Not loaded by its path: worker processes get this list of folders, and find it by its name.
+    if str(beside.parent) not in sys.path:
+        sys.path.append(str(beside.parent))
+    module = importlib.import_module(name)
+    found = Path(module.__file__ or "").resolve()
+    if found != beside:
+        raise TaskCardError(
+            f"{card}: rules: two modules have the name {name}: {found} comes first, {beside} is "
+            "meant. Rename it"
+        )
+    return module
