@@ -36,7 +36,9 @@ class GraphProcesses:
     def __init__(self, stack: Stack, folder: Path, domain_id: int) -> None:
         self._stack = stack
         self._folder = folder
-        self._environment = child_environment(folder) | {"ROS_DOMAIN_ID": str(domain_id)}
+        self._environment = child_environment(folder, alone=True) | {
+            "ROS_DOMAIN_ID": str(domain_id)
+        }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str) -> None:

@@ -83,13 +83,19 @@ def test_the_launch_file_starts_what_is_described_for_every_robot(
     for check in ("check_packages", "check_programs"):
         monkeypatch.setattr(f"twist_bringup.launch_stack.{check}", lambda stack: None)
     monkeypatch.setattr("twist_bringup.stack.moveit_parameters", lambda files: {})
-    words = {"robot": robot, "command_mode": command_mode, "output": str(tmp_path)}
-    nodes = nodes_of(words)
-    described = describe(StackOptions(robot=robot, command_mode=command_mode)).processes
+    chosen = {"robot": robot, "command_mode": command_mode, "camera_file": "none"}
+    nodes = nodes_of(chosen | {"output": str(tmp_path)})
+    described = describe(StackOptions(**chosen)).processes  # type: ignore[arg-type]
     assert [node.node_name.rpartition("/")[2] for node in nodes] == [p.name for p in described]
     assert [node.expanded_remapping_rules or [] for node in nodes] == [
         list(process.remappings) for process in described
     ]
+
+
+@pytest.mark.parametrize(("word", "dry"), [("True", True), ("1", True), ("false", False)])
+def test_truth_values_are_spelled_as_for_run_stack(word: str, dry: bool, tmp_path: Path) -> None:
+    nodes = nodes_of({"dry_run": word, "trials": "0", "output": str(tmp_path)})
+    assert ("servo_node" not in [node.node_name.rpartition("/")[2] for node in nodes]) == dry
 
 
 def test_the_launch_file_says_what_is_missing_before_it_starts_anything(tmp_path: Path) -> None:

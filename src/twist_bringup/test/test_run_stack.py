@@ -21,6 +21,7 @@ from twist_bringup import preflight, run_stack
 from twist_bringup.options import StackOptions
 from twist_bringup.stack import Process, Stack, describe
 from twist_bringup.supervisor import Cause, Ending
+from twist_sim.gl_backend import BACKENDS
 from twist_sim.task_card import load_task_card
 
 FAKE_NODE = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(0)); signal.pause()"
@@ -198,25 +199,30 @@ def test_a_disk_too_small_for_the_recordings_is_named_with_the_cures(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 7 * 10**8, 3 * 10**8))
-    found = preflight.problems(stack(tmp_path, checkpoint, trials=20))
+    found = preflight.problems(stack(tmp_path, checkpoint, trials=20, speed=0.25).options)
     assert len(found) == 1
     assert "0.3 GB free" in found[0]
+    assert "20 recorded trials may take 6.6 GB" in found[0]  # a slow one takes four times as long
     assert "record:=false" in found[0]
-    assert preflight.problems(stack(tmp_path, checkpoint, trials=20, record=False)) == []
+    assert preflight.problems(stack(tmp_path, checkpoint, trials=20, record=False).options) == []
     # Three seeds with two checkpoints each are 24 recordings.
     many = {"trials": 4, "seeds": "1,2,3", "compare_with": str(checkpoint)}
-    assert "24 recorded trials" in preflight.problems(stack(tmp_path, checkpoint, **many))[0]
+    assert (
+        "24 recorded trials" in preflight.problems(stack(tmp_path, checkpoint, **many).options)[0]
+    )
 
 
 def test_a_second_checkpoint_and_the_trials_of_every_seed_are_checked_too(
     monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
-    found = preflight.problems(stack(tmp_path, checkpoint, compare_with=str(tmp_path / "no")))
+    found = preflight.problems(
+        stack(tmp_path, checkpoint, compare_with=str(tmp_path / "no")).options
+    )
     assert len(found) == 1
     assert "does not exist" in found[0]
     (tmp_path / "out" / "seed1" / "trial_000").mkdir(parents=True)
-    found = preflight.problems(stack(tmp_path, checkpoint))
+    found = preflight.problems(stack(tmp_path, checkpoint).options)
     assert len(found) == 1
     assert "already holds recorded trials" in found[0]
 
@@ -226,7 +232,7 @@ def test_an_output_folder_that_cannot_be_made_is_refused(
 ) -> None:
     monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
     (tmp_path / "out").write_text("a file")
-    found = preflight.problems(stack(tmp_path, checkpoint))
+    found = preflight.problems(stack(tmp_path, checkpoint).options)
     assert len(found) == 1
     assert os.strerror(errno.EEXIST) in found[0]
 
@@ -236,7 +242,7 @@ def test_recorded_trials_are_never_overwritten(
 ) -> None:
     monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
     (tmp_path / "out" / "trial_000_block_push_seed0").mkdir(parents=True)
-    found = preflight.problems(stack(tmp_path, checkpoint))
+    found = preflight.problems(stack(tmp_path, checkpoint).options)
     assert len(found) == 1
     assert "already holds recorded trials" in found[0]
 
@@ -255,11 +261,66 @@ def test_discovery_stays_on_this_machine_unless_told_otherwise(
 ) -> None:
     monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
-    environment = run_stack.child_environment(tmp_path)
+    environment = run_stack.child_environment(tmp_path, alone=True)
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
     assert 1 <= int(environment["ROS_DOMAIN_ID"]) <= 100
-    monkeypatch.setenv("ROS_DOMAIN_ID", "0")
-    assert run_stack.child_environment(tmp_path)["ROS_DOMAIN_ID"] == "0"
+    # A robot's driver is where its owner has started it.
+    assert run_stack.child_environment(tmp_path, alone=False)["ROS_DOMAIN_ID"] == "0"
+    monkeypatch.setenv("ROS_DOMAIN_ID", "7")
+    for alone in (True, False):
+        environment = run_stack.child_environment(tmp_path, alone=alone)
+        assert environment["ROS_DOMAIN_ID"] == "7"
+
+
+def test_the_checks_are_made_by_the_interpreter_of_the_nodes(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    """``ros2 launch`` runs in another one, which has no simulator to try."""
+    program = (
+        "import json, os, sys\n"
+        "from twist_bringup import preflight\n"
+        "from twist_bringup.options import StackOptions\n"
+        "from twist_bringup.stack import describe\n"
+        "sys.prefix, sys.executable = '/usr', '/bin/false'\n"
+        "sys.modules.update(mujoco=None, scipy=None, torch=None, cv2=None)\n"
+        "stack = describe(StackOptions(checkpoint=sys.argv[1], output=sys.argv[2]))\n"
+        "print(json.dumps([preflight.workspace_problems(stack), os.environ['MUJOCO_GL']]))\n"
+    )
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
+    command = [sys.executable, "-c", program, str(checkpoint)]
+    result = subprocess.run(
+        [*command, str(tmp_path / "out")], capture_output=True, text=True, check=True
+    )
+    problems, backend = json.loads(result.stdout)
+    assert problems == []
+    assert backend in BACKENDS
+    result = subprocess.run(
+        [*command[:3], str(tmp_path / "none"), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "does not exist" in json.loads(result.stdout)[0][0]
+
+
+def test_checks_that_cannot_be_made_are_a_reason_not_to_start(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
+    (found,) = preflight.workspace_problems(stack(tmp_path, checkpoint))
+    assert "cannot be made" in found
+    assert "make build" in found
+
+
+def test_a_file_of_colours_is_read_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
+    colours = tmp_path / "colours.json"
+    colours.write_text("{")
+    (found,) = preflight.problems(stack(tmp_path, checkpoint, colours=str(colours)).options)
+    assert found.startswith(f"colours:={colours}: ")
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,28 @@ def test_who_judges_is_the_twin_or_in_the_lab_camera_and_operator() -> None:
         describe(StackOptions(robot="panda", judge="truth"))
 
 
+@pytest.mark.parametrize("seeds", ["1,x", "1,1", "-1", "1,,2", "1.5"])
+def test_seeds_are_refused_before_anything_starts(seeds: str) -> None:
+    with pytest.raises(StackError, match="different whole numbers"):
+        describe(StackOptions(seeds=seeds))
+
+
+def test_to_go_on_one_says_with_what() -> None:
+    with pytest.raises(StackError, match="resume:=true needs output:=<folder"):
+        describe(StackOptions(resume=True))
+    assert describe(StackOptions(resume=True, output="bags/monday")).options.resume
+
+
+def test_no_trial_is_long_enough_for_the_recorder_to_give_up(tmp_path: Path) -> None:
+    def longest(**options: Any) -> float:
+        parameters = describe(StackOptions(**options)).process("recorder").parameters
+        return float(dict(parameters)["maximum_duration"])  # type: ignore[arg-type]
+
+    assert longest() == 3600.0
+    assert longest(speed=0.1, episode_steps=400) == pytest.approx(40_000.0)
+    assert longest(speed=0.01) == 86_400.0  # a day, the parameter's largest value
+
+
 def test_a_slow_run_and_a_dry_run_are_the_policy_nodes_business() -> None:
     slow = dict(describe(StackOptions(speed=0.1)).process("twist_policy_node").parameters)
     assert (slow["speed"], slow["dry_run"]) == (0.1, False)

@@ -15,7 +15,7 @@ from launch_ros.actions import LifecycleNode, Node
 
 from twist_bringup.executables import check_packages, check_programs
 from twist_bringup.options import ARGUMENTS, Argument, StackOptions, parse_arguments
-from twist_bringup.preflight import problems
+from twist_bringup.preflight import workspace_problems
 from twist_bringup.stack import Process, Stack, StackError, describe
 
 
@@ -45,7 +45,7 @@ def stack_actions(task: str) -> OpaqueFunction:
         stack = describe(StackOptions(**parse_arguments(words, ARGUMENTS)))  # type: ignore[arg-type]
         check_packages(stack)
         check_programs(stack)
-        found = problems(stack)
+        found = workspace_problems(stack)
         if found:
             raise StackError("\n  ".join(["not started:", *found]))
         return actions_of(stack)
@@ -72,7 +72,8 @@ def actions_of(stack: Stack) -> list[LaunchDescriptionEntity]:
 def _declare(argument: Argument, defaults: StackOptions | None) -> DeclareLaunchArgument:
     default = argument.default if defaults is None else getattr(defaults, argument.name)
     text = str(default).lower() if argument.kind is bool else str(default)
-    choices = list(argument.choices) or (["true", "false"] if argument.kind is bool else None)
+    # Every spelling of a truth value that run_stack takes: `parse_arguments` refuses others.
+    choices = list(argument.choices) or None
     return DeclareLaunchArgument(
         argument.name, default_value=text, description=argument.description, choices=choices
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from twist_bringup.camera_roles import camera_problems
+from twist_bringup.options import StackOptions
 from twist_bringup.stack import Stack
 from twist_policy.contract import ContractError, PolicyContract
 
@@ -20,13 +24,47 @@ BYTES_PER_TRIAL = 80_000_000
 """Disk space one recorded trial may take: 15 s of 640x480 rgb8 at the recorder's 5 Hz."""
 BYTES_TO_SPARE = 200_000_000
 _DIFFERENCES_SHOWN = 5
+_CHECKS_TIMEOUT = 120.0
+"""Seconds for all checks; the two ways to render are tried for up to 30 each."""
 _DOMAINS = range(1, 101)
 """Domain ids whose ports lie below the ephemeral range on every platform; 0 is everybody's."""
 
 
-def problems(stack: Stack) -> list[str]:
-    """Everything that would keep the graph from working, found without starting it."""
-    options = stack.options
+def workspace_problems(stack: Stack) -> list[str]:
+    """What `problems` finds in the interpreter that the nodes run in.
+
+    ``ros2 launch`` runs in the system's, which lacks what ``make setup`` has put into ``.venv``.
+    """
+    workspace = os.environ.get("VIRTUAL_ENV", "")
+    python = Path(workspace) / "bin" / "python"
+    if not workspace or Path(workspace).resolve() == Path(sys.prefix).resolve():
+        return problems(stack.options)
+    cure = "build the workspace (make build) and source it (. ./env.sh)"
+    try:
+        result = subprocess.run(
+            [str(python), "-m", "twist_bringup.preflight"],
+            input=json.dumps(dataclasses.asdict(stack.options)),
+            capture_output=True,
+            text=True,
+            timeout=_CHECKS_TIMEOUT,
+            check=True,
+        )
+        answer = json.loads(result.stdout)
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.strip().splitlines() or [f"status {error.returncode}"])[-1]
+        return [f"the checks before the start end with an error ({last}); {cure}"]
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return [f"the checks before the start cannot be made ({error}); {cure}"]
+    os.environ.update(answer["environment"])
+    return list(answer["problems"])
+
+
+def problems(options: StackOptions) -> list[str]:
+    """Everything that would keep the graph from working, found without starting it.
+
+    Args:
+        options: completed.
+    """
     found = [
         _task_problem(options.task),
         _checkpoint_problem(Path(options.checkpoint), options.task),
@@ -34,10 +72,15 @@ def problems(stack: Stack) -> list[str]:
         if options.compare_with
         else "",
         _output_problem(
-            Path(options.output), options.runs if options.record else 0, resume=options.resume
+            Path(options.output),
+            # A slow policy takes as much longer.
+            int(options.runs * BYTES_PER_TRIAL / options.speed) if options.record else 0,
+            options.runs,
+            resume=options.resume,
         ),
         _bag_problem(options.bag),
         _params_problem(options.params_file),
+        _colours_problem(options.colours),
     ]
     found += camera_problems(options)
     if options.robot == "sim":
@@ -48,13 +91,18 @@ def problems(stack: Stack) -> list[str]:
 def _task_problem(task: str) -> str:
     # Imported here: the graph's description does not need the simulator, and a lab robot neither.
     try:
-        from twist_sim.task_card import TaskCardError, load_task_card
+        from twist_sim.task_card import TASK_PATH, TaskCardError, load_task_card
     except ImportError as error:
         return f"twist_sim cannot be imported ({error}); build the workspace: make build"
     try:
-        load_task_card(task)
+        card = load_task_card(task)
     except TaskCardError as error:
         return f"task:={task}: {error}"
+    if card.task != task:
+        return (
+            f"task:={task} is a file; the nodes know tasks by their names: put its folder into "
+            f"{TASK_PATH} and say task:={card.task}"
+        )
     return ""
 
 
@@ -99,7 +147,7 @@ def _contract_problem(folder: Path, data: Any, task: str, cure: str) -> str:
     )
 
 
-def _output_problem(output: Path, recorded_trials: int, *, resume: bool) -> str:
+def _output_problem(output: Path, recordings: int, trials: int, *, resume: bool) -> str:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,10 +160,10 @@ def _output_problem(output: Path, recorded_trials: int, *, resume: bool) -> str:
             "resume:=true to go on with them"
         )
     free = shutil.disk_usage(output).free
-    needed = BYTES_TO_SPARE + recorded_trials * BYTES_PER_TRIAL
+    needed = BYTES_TO_SPARE + recordings
     if free < needed:
         return (
-            f"{output} has {free / 1e9:.1f} GB free, but {recorded_trials} recorded trials may "
+            f"{output} has {free / 1e9:.1f} GB free, but {trials} recorded trials may "
             f"take {needed / 1e9:.1f} GB; free some, give output:=<folder on another disk>, "
             "fewer trials, or record:=false"
         )
@@ -138,6 +186,20 @@ def _params_problem(path: str) -> str:
     nodes = data.values() if isinstance(data, dict) else [None]
     if not all(isinstance(node, dict) and "ros__parameters" in node for node in nodes):
         return f"params_file:={path} must hold `<node>: {{ros__parameters: {{...}}}}` for each node"
+    return ""
+
+
+def _colours_problem(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        from twist_evaluation.observer.colours import ColourError, read_colours
+    except ImportError as error:
+        return f"twist_evaluation cannot be imported ({error}); build the workspace: make build"
+    try:
+        read_colours(Path(path))
+    except ColourError as error:
+        return f"colours:={path}: {error}"
     return ""
 
 
@@ -174,3 +236,16 @@ def _ports_free(domain: int) -> bool:
             except OSError:
                 return False
     return True
+
+
+def main() -> int:
+    """Reads completed options from the standard input, for `workspace_problems`."""
+    options = StackOptions(**json.load(sys.stdin))
+    found = problems(options)
+    backend = {k: v for k, v in os.environ.items() if k == "MUJOCO_GL"}
+    print(json.dumps({"problems": found, "environment": backend}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values = parse_arguments(words, table)
         stack = describe(options_from(values))
         check_packages(stack)
-        found = problems(stack)
+        found = problems(stack.options)
         if found:
             raise StackError("\n  ".join(["not started:", *found]))
         return _run(stack, verbose=bool(values["verbose"]), report=bool(values["report"]))
@@ -70,15 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def child_environment(output: Path) -> dict[str, str]:
+def child_environment(output: Path, *, alone: bool) -> dict[str, str]:
     """This process's environment with what the nodes need.
 
     Discovery stays on this machine, and the domain is a free one, unless the caller chose others.
+
+    Args:
+        output: folder of the run.
+        alone: whether every node is started from here; a robot's driver is in ROS's own domain, 0.
     """
     environment = dict(os.environ)
     environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if not environment.get("ROS_DOMAIN_ID"):
-        environment["ROS_DOMAIN_ID"] = str(free_domain_id())
+        environment["ROS_DOMAIN_ID"] = str(free_domain_id()) if alone else "0"
     environment["RCUTILS_CONSOLE_OUTPUT_FORMAT"] = CONSOLE_FORMAT
     environment["RCUTILS_COLORIZED_OUTPUT"] = "0"
     environment["PYTHONUNBUFFERED"] = "1"
@@ -126,7 +130,7 @@ def command_line(process: Process, parameters: Path) -> list[str]:
 def _run(stack: Stack, *, verbose: bool, report: bool) -> int:
     output = Path(stack.options.output)
     folder = output / "log"
-    environment = child_environment(output)
+    environment = child_environment(output, alone=stack.options.robot == "sim")
     # Every command line exists before the first process does: a missing program starts nothing.
     commands = {p.name: command_line(p, folder / "parameters") for p in stack.processes}
     log = LogLines(stack.processes, folder, verbose=verbose)

@@ -41,6 +41,8 @@ from twist_bringup.robot_profile import (
 ParameterValue = bool | int | float | str | tuple[bool | int | float | str, ...]
 
 JOINT_STATES, EE_POSE, ROBOT_STATE = "joint_states", "ee_pose", "robot_state"
+_LONGEST_RECORDING = 3600.0
+"""Seconds at full speed after which a recording is one that somebody forgot."""
 JOINT_TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
 CAMERA_TOPICS = ("camera/camera/color/image_raw", "camera/camera/color/camera_info")
 """Relative names in the nodes' code; a robot profile says what they are in the graph."""
@@ -187,6 +189,8 @@ def describe(options: StackOptions) -> Stack:
         StackError: the options do not go together.
         ProfileError: a configuration file is missing or malformed.
     """
+    if options.resume and not options.output:
+        raise StackError("resume:=true needs output:=<folder of the evaluation to go on with>")
     options = complete(options)
     _check_combination(options)
     profile = load_robot_profile(options.robot)
@@ -212,7 +216,7 @@ def describe(options: StackOptions) -> Stack:
         packages += _moveit_packages(profile)
     processes.append(_policy_node(options, profile))
     if options.record:
-        processes.append(_recorder(profile))
+        processes.append(_recorder(options, profile))
     if profile.driver is not None and not options.dry_run:
         processes.append(arm_motion(options, profile))
         packages += [(n, _apt(n.replace("_", "-"))) for n in arm_motion_packages(profile)]
@@ -231,6 +235,12 @@ def _check_combination(options: StackOptions) -> None:
         raise StackError(
             f"camera:=sim shows the twin, not the {options.robot}; "
             "use camera:=realsense, or robot:=sim"
+        )
+    words = options.seeds.split(",") if options.seeds else []
+    if not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
+        raise StackError(
+            f"seeds:={options.seeds} must be different whole numbers with commas between, e.g. "
+            "seeds:=1,2,3"
         )
     if options.camera_source == "bag" and not options.bag:
         raise StackError("camera:=bag needs bag:=<folder of a recorded bag with images>")
@@ -415,12 +425,15 @@ def _policy_node(options: StackOptions, profile: RobotProfile) -> Process:
     )
 
 
-def _recorder(profile: RobotProfile) -> Process:
+def _recorder(options: StackOptions, profile: RobotProfile) -> Process:
+    # A recording that nobody stops is closed after this time: no trial may come near it.
+    longest = (_LONGEST_RECORDING + options.episode_steps) / options.speed
     return Process(
         name="recorder",
         package="twist_evaluation",
         executable="recorder",
         module="twist_evaluation.recorder_node",
+        parameters=(("maximum_duration", min(longest, 86_400.0)),),
         remappings=_robot_topics(profile),
         stop_stage=2,
         stop_grace=10.0,
