@@ -19,6 +19,7 @@ from twist_evaluation.blind_comparison import (
 from twist_evaluation.campaign import comparable, parse_seeds, plan_campaign
 from twist_evaluation.comparison import compare_blind, compare_folders, lines, main
 from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, evaluation_setup
+from twist_evaluation.report_evidence import read_evidence
 from twist_evaluation.results import (
     EvaluationIdentity,
     Outcome,
@@ -138,6 +139,28 @@ def test_the_seal_stays_closed_until_every_run_is_made(
     assert "stays sealed" in capsys.readouterr().err
 
 
+def test_the_seal_stays_closed_while_runs_may_be_repeated_unless_nobody_will(
+    checkpoints: tuple[Path, Path],
+    setup: EvaluationSetup,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    campaign = plan_campaign(tmp_path, setup, (1,), 2, resume=False, compare=checkpoints)
+    assert campaign.sealed is not None
+    finish(tmp_path, campaign.sealed, {1: [(S, A), (N, S)]})
+    assert read_evidence(tmp_path).comparison is None  # the report opens nothing by itself
+    assert main([str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "2 runs were aborted or not judged" in told
+    assert "--as-it-is" in told
+    plan_campaign(tmp_path, setup, (1,), 2, resume=True, compare=checkpoints)
+
+    assert main(["--as-it-is", str(tmp_path)]) == 0
+    assert read_evidence(tmp_path).comparison is not None
+    with pytest.raises(ResultsError, match="would not be blind"):
+        plan_campaign(tmp_path, setup, (1,), 2, resume=True, compare=checkpoints)
+
+
 def test_pairs_are_counted_and_tested_and_discordant_ones_listed(
     checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,7 +171,7 @@ def test_pairs_are_counted_and_tested_and_discordant_ones_listed(
         sealed,
         {1: [(S, S), (S, F), (S, F), (S, F), (F, S), (F, F)], 2: [(S, A)] * 4 + [(S, N), (A, F)]},
     )
-    comparison = compare_blind(tmp_path)
+    comparison = compare_blind(tmp_path, as_it_is=True)
 
     assert comparison.table == (1, 7, 1, 2)
     # scipy.stats.binomtest(1, 8).pvalue and binomtest(1, 4).pvalue

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from twist_evaluation.camera_measurement import CameraMeasurement, StampedFrame
+from twist_evaluation.camera_measurement import CameraMeasurement, Observer, StampedFrame
 from twist_evaluation.judge import JudgeError, NotJudged
+from twist_evaluation.judging import HeightUnknown
 from twist_evaluation.observer.table_camera import TableCamera
 from twist_evaluation.observer.table_observer import (
     Measured,
@@ -62,6 +63,7 @@ class PaperObserver:
     """Sees what is written down, picture after picture; the last stays."""
 
     camera = CAMERA
+    needs_clear_view = True
     sizes = SceneSizes(0.04, 0.05, (0.3, -0.3), (0.7, 0.3))
 
     def __init__(self, *views: Observation | ObserverRefusal) -> None:
@@ -74,7 +76,7 @@ class PaperObserver:
         return view
 
 
-def camera(observer: PaperObserver, running: bool = True) -> CameraMeasurement:
+def camera(observer: Observer, running: bool = True) -> CameraMeasurement:
     clock = SimpleNamespace(time=100.0)
 
     def wait(seconds: float) -> None:
@@ -137,6 +139,16 @@ def test_pictures_that_disagree_are_not_called(tmp_path: Path) -> None:
     measured = camera(moving).measure()
     assert measured.success is None
     assert "disagree by 20 mm" in measured.reason
+
+
+def test_the_arm_goes_home_only_for_a_camera_that_measures_what_it_may_hide() -> None:
+    def needs(camera: CameraMeasurement | None) -> bool:
+        return OperatorJudge(Script(), RULE, camera).needs_clear_view
+
+    assert needs(camera(PaperObserver(seen(0.02))))
+    assert not needs(None)
+    # A cube that the hand still holds would be lifted on the way, which is what is judged.
+    assert not needs(camera(HeightUnknown(CAMERA)))
 
 
 def test_a_camera_that_stands_still_is_no_judgement(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from twist_evaluation.charts import Marker, Series, histogram, line_chart, nice_ticks
 from twist_evaluation.image_frames import FrameError, rgb_frame
 from twist_evaluation.report import main
+from twist_evaluation.results import EvaluationIdentity, Outcome, ResultsFolder, TrialReport
 from twist_evaluation.trial_record import read_trial
 
 
@@ -134,6 +135,27 @@ def test_unreadable_bags_are_named_and_the_others_are_shown(
     assert f"twist-recover {cut_off}" in page.words
     assert "1 of 2 trials succeeded" in page.words
     assert torn.name in capsys.readouterr().err
+
+
+def test_results_say_how_trials_ended_whatever_the_bags_say(evaluation: Path) -> None:
+    identity = EvaluationIdentity("block_push", 0, 6, 150, "block_push@abc")
+    results = ResultsFolder(evaluation, identity, resume=False)
+    bag = str(evaluation / "trial_{:03d}_block_push_seed0")
+    # A disk that was full after the last step; a bag without a result; a trial without a bag.
+    results.add(TrialReport(0, Outcome.ABORTED, "disk full while recording", bag=bag.format(0)))
+    results.add(TrialReport(1, Outcome.FAILURE, bag=bag.format(1)))
+    results.add(TrialReport(2, Outcome.SUCCESS, bag=bag.format(2)))
+    results.add(TrialReport(4, Outcome.ABORTED, "reset refused: enable the arm"))
+
+    main([str(evaluation), "--no-video"])
+
+    page = _page(evaluation)
+    assert "1 of 4 trials succeeded" in page.words
+    assert "2 aborted" in page.words
+    assert "disk full while recording" in page.words
+    assert "Trials without a recording" in page.words
+    assert "reset refused: enable the arm" in page.words
+    assert "ended before this trial had a result" in page.words
 
 
 def test_flipped_byte_in_a_chunk_does_not_stop_the_report(evaluation: Path) -> None:

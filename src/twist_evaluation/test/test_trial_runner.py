@@ -87,6 +87,10 @@ class PaperStand:
         self.open_bag = str(folder)
         self.bags[self.open_bag] = dict(custom_data)
 
+    def complete_recording(self, folder: Path, custom_data: Mapping[str, str]) -> None:
+        self._do("complete")
+        self.bags[str(folder)].update(custom_data)
+
     def stop_recording(self, custom_data: Mapping[str, str]) -> str:
         self._do("stop")
         self.bags[self.open_bag].update(custom_data)
@@ -123,6 +127,7 @@ class PaperJudge:
     """Succeeds unless the trial is in `failures`; is solved at the start of those in `solved`."""
 
     name = "ground_truth"
+    needs_clear_view = True
 
     def __init__(self, stand: PaperStand) -> None:
         self.stand = stand
@@ -178,8 +183,14 @@ def test_a_trial_goes_through_its_stages_in_order(bench: Bench) -> None:
     assert bench.stand.calls == [
         *("ready", "prepare", "reset", "place", "start", "announce", "activate"),
         *steps,
-        *("deactivate", "clear", "settle", "stop"),
+        *("deactivate", "clear", "settle", "stop", "complete"),
     ]
+
+
+def test_the_arm_stays_where_it_is_for_a_judge_that_needs_no_clear_view(bench: Bench) -> None:
+    bench.judge.needs_clear_view = False
+    bench.run(trials=1)
+    assert bench.stand.calls[-4:] == ["deactivate", "settle", "stop", "complete"]
 
 
 def test_all_trials_judged_is_a_complete_evaluation(bench: Bench) -> None:
@@ -279,6 +290,31 @@ def test_trial_that_is_solved_at_the_start_is_no_success(bench: Bench) -> None:
     assert _outcomes(end) == ["aborted", "success"]
     assert "already at the start" in end.reports[0].reason
     assert bench.stand.calls.count("activate") == 1
+
+
+def test_nobody_is_asked_while_the_bag_is_open_or_when_it_is_broken(bench: Bench) -> None:
+    asked: list[str] = []
+    judge = bench.judge.judge
+
+    def look(picture: Path | None = None) -> Verdict:
+        asked.append(bench.stand.open_bag)
+        return judge(picture)
+
+    bench.judge.judge = look  # type: ignore[method-assign]
+    bench.stand.breaks = {(1, "stop"): TrialAborted("recorder: disk full while recording")}
+    end = bench.run(trials=2)
+
+    assert asked == [""]
+    assert _outcomes(end) == ["success", "aborted"]
+    # The bag says what the result says.
+    assert [data["outcome"] for data in bench.stand.bags.values()] == ["success", "aborted"]
+
+
+def test_a_bag_that_cannot_be_completed_keeps_its_result_with_a_note(bench: Bench) -> None:
+    bench.stand.breaks = {(0, "complete"): TrialAborted("the bag does not tell how it ended")}
+    end = bench.run(trials=1)
+    assert end.complete
+    assert end.reports[0].note == "the bag does not tell how it ended"
 
 
 def test_trial_that_nobody_could_judge_is_aborted(bench: Bench) -> None:

@@ -26,6 +26,8 @@ from twist_evaluation.trial_plan import PlannedRun
 from twist_evaluation.trial_stand import StandLost
 
 SEALED_FILE = "sealed.json"
+OPENED_FILE = "opened"
+"""Left by whoever opened the mapping although runs could have been repeated."""
 _FORMAT_VERSION = 1
 
 

@@ -26,6 +26,8 @@ class Observer(Protocol):
     """Measures cube and goal in a picture, as `TableObserver`."""
 
     camera: TableCamera
+    needs_clear_view: bool
+    """Whether the arm has to be out of the picture."""
 
     def observe(self, frame: Image) -> Observation:
         """Measures, or raises `ObserverRefusal`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twist_evaluation.blind_comparison import (
+    OPENED_FILE,
     SEALED_FILE,
     BlindPlan,
     Candidate,
@@ -15,7 +16,7 @@ from twist_evaluation.blind_comparison import (
     write_sealed,
 )
 from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, read_manifest
-from twist_evaluation.results import EvaluationIdentity, ResultsError, ResultsFolder, Tally
+from twist_evaluation.results import EvaluationIdentity, ResultsError, ResultsFolder, tally
 from twist_evaluation.trial_plan import OnePolicy, TrialPlan
 from twist_evaluation.trial_runner import EvaluationEnd
 
@@ -50,7 +51,10 @@ class Campaign:
     sealed: SealedComparison | None
 
     def run(self, run_stage: Callable[[Stage], EvaluationEnd]) -> EvaluationEnd:
-        """Runs stage after stage; what ends one early ends all."""
+        """Runs stage after stage; what ends one early ends all.
+
+        Stages that are not reached count with the results they had before.
+        """
         ends = []
         for stage in self.stages:
             ends.append(run_stage(stage))
@@ -59,14 +63,8 @@ class Campaign:
         for stage in self.stages:
             if isinstance(stage.plan, BlindPlan):
                 stage.plan.clear()
-        counts = Tally(
-            sum(stage.identity.trials for stage in self.stages),
-            sum(end.counts.successes for end in ends),
-            sum(end.counts.failures for end in ends),
-            sum(end.counts.aborted for end in ends),
-            sum(end.counts.not_judged for end in ends),
-        )
-        reports = tuple(report for end in ends for report in end.reports)
+        reports = tuple(report for stage in self.stages for report in stage.results.reports)
+        counts = tally(sum(stage.identity.trials for stage in self.stages), reports)
         return EvaluationEnd(counts, reports, ends[-1].reason, ends[-1].interrupted)
 
 
@@ -176,6 +174,11 @@ def _seal(
             raise ResultsError(
                 f"{output} holds a comparison already. Choose another output folder, or set "
                 "resume:=true to continue it."
+            )
+        if (output / OPENED_FILE).exists():
+            raise ResultsError(
+                f"the comparison in {output} was opened with `twist-compare --as-it-is`: a run "
+                "made now would not be blind. Choose another output folder."
             )
         sealed = read_sealed(path)
         same = [one.identity for one in sealed.candidates] == [one.identity for one in candidates]

@@ -1,6 +1,7 @@
 """``twist-compare``: two policies on the same layouts, pair by pair.
 
     twist-compare FOLDER            a blind comparison (checkpoint:=A compare_with:=B)
+    twist-compare --as-it-is FOLDER the same with runs that nobody will repeat
     twist-compare FOLDER FOLDER     two evaluations of the same layouts, run one after the other
 
 Prints success rates with Wilson intervals, their difference with Newcombe's interval, the exact
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twist_evaluation.blind_comparison import SEALED_FILE, Candidate, read_sealed
+from twist_evaluation.blind_comparison import OPENED_FILE, SEALED_FILE, Candidate, read_sealed
 from twist_evaluation.results import (
     OPEN,
     RESULTS_FILE,
@@ -128,15 +129,19 @@ class Comparison:
         return tuple(pair for pair in self.used if _won(pair.first) != _won(pair.second))
 
 
-def compare_blind(folder: Path) -> Comparison:
+def compare_blind(folder: Path, *, as_it_is: bool = False) -> Comparison:
     """Opens the sealed mapping of a blind comparison.
+
+    Args:
+        folder: of the comparison.
+        as_it_is: also with runs that were aborted or not judged; none can be repeated then.
 
     Raises:
         ResultsError: something is missing, was changed, or runs are still open: whoever goes on
             with them must not know.
     """
     sealed = read_sealed(folder / SEALED_FILE)
-    pairs, again = [], 0
+    pairs, again, repeatable = [], 0, 0
     for seed, order in sealed.orders.items():
         inside = folder if len(sealed.orders) == 1 else folder / f"seed{seed}"
         identity, reports, superseded = read_all_results(inside / RESULTS_FILE)
@@ -152,13 +157,32 @@ def compare_blind(folder: Path) -> Comparison:
                 f"{len(missing)} of {2 * len(order)} runs of seed {seed} are still to be made; the "
                 "mapping stays sealed until then. Continue with resume:=true"
             )
+        repeatable += sum(report.outcome in OPEN for report in reports)
         again += len(superseded)
         for trial, leading in enumerate(order):
             runs = [by_number.get(2 * trial), by_number.get(2 * trial + 1)]
             first, second = runs if leading == 0 else runs[::-1]
             pairs.append(Pair(seed, trial, first, second, leading == 0))
+    if repeatable and not (folder / OPENED_FILE).exists():
+        if not as_it_is:
+            raise ResultsError(
+                f"{repeatable} runs were aborted or not judged: resume:=true makes them again, and "
+                "the mapping stays sealed until then. If nobody will, open it with "
+                f"`twist-compare --as-it-is {folder}`"
+            )
+        _mark_as_opened(folder)
     names = (_name(sealed.candidates[0]), _name(sealed.candidates[1]))
     return Comparison(names, tuple(pairs), again)
+
+
+def _mark_as_opened(folder: Path) -> None:
+    try:
+        (folder / OPENED_FILE).touch()
+    except OSError as error:
+        raise ResultsError(
+            f"{folder / OPENED_FILE} cannot be written ({error.strerror or error}); nobody would "
+            "know that the mapping is open"
+        ) from error
 
 
 def compare_folders(folders: tuple[Path, Path]) -> Comparison:
@@ -237,12 +261,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "folders", type=Path, nargs="+", help="one blind comparison, or two folders"
     )
+    parser.add_argument(
+        "--as-it-is",
+        action="store_true",
+        help="open a blind comparison although runs were aborted or not judged; no run can be "
+        "repeated afterwards",
+    )
     options = parser.parse_args(arguments)
     if len(options.folders) > 2:
         parser.error("give one folder of a blind comparison, or two folders of evaluations")
     try:
         if len(options.folders) == 1:
-            comparison = compare_blind(options.folders[0])
+            comparison = compare_blind(options.folders[0], as_it_is=options.as_it_is)
         else:
             comparison = compare_folders((options.folders[0], options.folders[1]))
     except ResultsError as error:

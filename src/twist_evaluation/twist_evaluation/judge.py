@@ -58,6 +58,10 @@ class Judge(Protocol):
     def name(self) -> str:
         """Recorded with every result: ``ground_truth``, ``camera`` or ``operator``."""
 
+    @property
+    def needs_clear_view(self) -> bool:
+        """Whether the arm has to be out of the way. What it holds goes with it."""
+
     def already_solved(self) -> bool:
         """Whether the task is solved before the trial starts; such a trial says nothing.
 
@@ -125,6 +129,11 @@ class GroundTruthJudge:
     def name(self) -> str:
         """``ground_truth``."""
         return "ground_truth"
+
+    @property
+    def needs_clear_view(self) -> bool:
+        """False: the true state is known wherever the arm is."""
+        return False
 
     def already_solved(self) -> bool:
         """Whether the success rule holds now.

@@ -130,6 +130,9 @@ class HeightUnknown:
     its sides: see docs. A person decides, with the picture.
     """
 
+    # On its way home the arm would lift what it holds, and so make a success of a failure.
+    needs_clear_view = False
+
     def __init__(self, camera: TableCamera) -> None:
         self.camera = camera
 

@@ -40,6 +40,11 @@ class OperatorJudge:
         """``camera`` when one measures, else ``operator``."""
         return "operator" if self._camera is None else "camera"
 
+    @property
+    def needs_clear_view(self) -> bool:
+        """Whether the camera measures something that the arm could hide."""
+        return self._camera is not None and self._camera.observer.needs_clear_view
+
     def already_solved(self) -> bool:
         """Whether the camera sees the task solved at the start; a person would have noticed.
 

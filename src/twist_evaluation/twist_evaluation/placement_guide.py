@@ -59,7 +59,8 @@ class PlacementGuide:
 
         self._show(drawn)
         try:
-            told = "Put cube and goal where the picture shows them."
+            has_goal = observer.sizes.goal_radius is not None
+            told = f"Put {'cube and goal' if has_goal else 'the cube'} where the picture shows."
             while True:
                 save_picture(drawn(self._camera.fresh_frame().frame), picture)
                 answer = self._operator.ask(Question(told, _ANSWERS, str(picture)))
@@ -69,19 +70,19 @@ class PlacementGuide:
                     raise TrialAborted("aborted by the operator before it started")
                 try:
                     frame = self._camera.fresh_frame().frame
-                    if observer.sizes.goal_radius is None:
-                        cube, goal = observer.observe_cube(frame), None
-                    else:
+                    if has_goal:
                         seen = observer.observe(frame)
                         cube, goal = seen.cube, seen.goal
+                    else:
+                        cube, goal = observer.observe_cube(frame), None
                 except ObserverRefusal as error:
                     told, note = f"The camera cannot check it: {error}.", str(error)
                 else:
                     check = check_placement(layout, cube, goal, observer.camera)
-                    note = (
-                        f"cube {check.cube_error * 1000:.0f} mm and goal "
-                        f"{check.goal_error * 1000:.0f} mm off"
-                    )
+                    note = f"cube {check.cube_error * 1000:.0f} mm "
+                    if has_goal:
+                        note += f"and goal {check.goal_error * 1000:.0f} mm "
+                    note += "off"
                     if check.good:
                         self._operator.tell(f"in place: {note}")
                         return f"placed: {note}"

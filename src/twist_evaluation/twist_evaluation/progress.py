@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from twist_evaluation.results import OPEN, EvaluationIdentity, Tally, TrialReport
+from twist_evaluation.results import (
+    OPEN,
+    RESULTS_FILE,
+    EvaluationIdentity,
+    Tally,
+    TrialReport,
+)
 from twist_policy.statistics import percentile
 
 
@@ -46,9 +52,23 @@ def trial_line(report: TrialReport, counts: Tally) -> str:
 
 
 def closing(
-    counts: Tally, reports: tuple[TrialReport, ...], reason: str, output: Path, recorded: bool
+    counts: Tally,
+    reports: tuple[TrialReport, ...],
+    reason: str,
+    output: Path,
+    recorded: bool,
+    folders: Sequence[Path] = (),
 ) -> str:
-    """The summary at the end."""
+    """The summary at the end.
+
+    Args:
+        counts: over all trials.
+        reports: of all trials.
+        reason: why it ended early; empty when it did not.
+        output: folder of the evaluation.
+        recorded: whether there are bags.
+        folders: of the results; empty where that is `output`.
+    """
     judged = [r for r in reports if r.outcome not in OPEN]
     lines = [""]
     if counts.run:
@@ -72,8 +92,8 @@ def closing(
         lines.append(
             f"ended early after {counts.run} of {counts.planned} trials: {reason or 'see above'}"
         )
-        lines.append("continue with the same arguments and resume:=true")
-    lines.append(f"results {output / 'results.json'}")
+        lines.append(f"continue with the same arguments and resume:=true output:={output}")
+    lines += [f"results {folder / RESULTS_FILE}" for folder in folders or [output]]
     if recorded and counts.run:
         lines.append(f"report  twist-report {output}")
     return "\n".join(lines)

@@ -55,7 +55,7 @@ def make_report(folder: Path, output: Path, *, video: bool = True) -> Report:
     """
     found, unreadable = read_trials(folder)
     evidence = read_evidence(folder)
-    records = [record for record in found if not evidence.is_superseded(record.folder)]
+    records = [evidence.judged(one) for one in found if not evidence.is_superseded(one.folder)]
     records.sort(key=lambda record: (record.folder.parent.name, record.trial))
     output.mkdir(parents=True, exist_ok=True)
     movie, note = None, "not asked for"

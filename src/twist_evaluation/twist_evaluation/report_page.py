@@ -71,7 +71,8 @@ def render_page(
     environment = Environment(
         loader=PackageLoader("twist_evaluation"), autoescape=True, undefined=StrictUndefined
     )
-    outcomes = [record.outcome for record in records]
+    bare = evidence.without_bag(records)
+    outcomes = [record.outcome for record in records] + [report.outcome for report in bare]
     known = [outcome for outcome in outcomes if outcome is not None]
     rate = wilson_interval(known.count(Outcome.SUCCESS), len(known))
     first = records[0].custom_data if records else {}
@@ -92,6 +93,7 @@ def render_page(
         interval_bar=Markup(charts.interval_bar(rate.estimate, rate.low, rate.high)),
         tiles=_tiles(records),
         cards=[_card(record, evidence) for record in records],
+        bare=bare,
         unreadable=unreadable,
         video=_video_source(video),
         video_name=video.name if video else "",

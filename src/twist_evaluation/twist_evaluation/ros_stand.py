@@ -24,6 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from std_srvs.srv import Trigger
 
+from twist_evaluation.bag_writer import BagError, add_custom_data
 from twist_evaluation.interruptible_wait import InterruptibleWait
 from twist_evaluation.judge import WorldState
 from twist_evaluation.results import EvaluationIdentity, Tally, TrialReport
@@ -330,6 +331,13 @@ class RosStand:
         if not response.success:
             raise TrialAborted(f"recorder: {response.message}")
         return str(response.message)
+
+    def complete_recording(self, folder: Path, custom_data: Mapping[str, str]) -> None:
+        """Writes into the closed bag's metadata."""
+        try:
+            add_custom_data(folder, custom_data)
+        except (BagError, OSError) as error:
+            raise TrialAborted(f"the bag does not tell how its trial ended: {error}") from error
 
     def activate(self) -> None:
         """Activates the policy; steps from now on count."""

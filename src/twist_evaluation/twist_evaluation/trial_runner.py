@@ -1,10 +1,10 @@
 """The evaluation: trial after trial until all are judged. No ROS in here.
 
 A trial: policy inactive -> reset -> objects in place -> recording -> activate -> count the policy's
-steps -> deactivate -> clear the view -> judge -> close the bag -> result. Whatever breaks makes the
-trial ABORTED with a reason; the arm is made to hold, the bag is closed, and the next trial starts
-with a deliberate activation. Several aborted trials in a row end the evaluation: then something is
-broken that trying again won't mend.
+steps -> deactivate -> clear the view for a judge that needs it -> close the bag -> judge -> result.
+Whatever breaks makes the trial ABORTED with a reason; the arm is made to hold, the bag is closed,
+and the next trial starts with a deliberate activation. Several aborted trials in a row end the
+evaluation: then something is broken that trying again won't mend.
 """
 
 from __future__ import annotations
@@ -80,8 +80,12 @@ class _Course:
     started: float = 0.0
     ended: float = 0.0
     recording: str = ""
+    recording_open: bool = False
     active: bool = False
     note: str = ""
+
+    def add_note(self, text: str) -> None:
+        self.note = "; ".join(filter(None, (self.note, text)))
 
 
 class TrialRunner:
@@ -164,6 +168,9 @@ class TrialRunner:
         outcome, verdict, reason = Outcome.ABORTED, Verdict(False, float("nan")), ""
         try:
             self._conduct(trial, self._plan.run(trial), course)
+            # Before anybody is asked: an answer may take minutes, and a trial without its record
+            # is not one to be judged.
+            self._close_bag(course, {})
             verdict = self._judge.judge(self._results.picture_file(trial))
             outcome = Outcome.SUCCESS if verdict.success else Outcome.FAILURE
         except NotJudged as error:
@@ -195,7 +202,7 @@ class TrialRunner:
         if rules.record:
             folder = self._results.bag_folder(trial)
             stand.start_recording(folder, self._custom_data(trial, planned))
-            course.recording = str(folder)
+            course.recording, course.recording_open = str(folder), True
         stand.announce(trial, layout)
         course.active = True
         stand.activate()
@@ -206,31 +213,34 @@ class TrialRunner:
             course.ended = stand.now()
         stand.deactivate()
         course.active = False
-        stand.clear_view()
+        if self._judge.needs_clear_view:
+            stand.clear_view()
         stand.settle(rules.settle_time)
 
     def _conclude(
         self, trial: int, course: _Course, outcome: Outcome, verdict: Verdict, reason: str
     ) -> TrialReport:
         steps = course.steps
-        note = "; ".join(filter(None, (course.note, _slowness(steps))))
+        course.add_note(_slowness(steps))
         taken = steps[-1].step + 1 if steps else 0
         if course.recording:
+            ending = {
+                "outcome": str(outcome),
+                "steps": str(taken),
+                "final_distance": f"{verdict.distance:.6f}",
+                "reason": reason,
+                "judge": self._who(outcome, verdict),
+                "picture": Path(verdict.picture).name,
+            }
             try:
-                dropped = self._stand.stop_recording(
-                    {
-                        "outcome": str(outcome),
-                        "steps": str(taken),
-                        "final_distance": f"{verdict.distance:.6f}",
-                        "reason": reason,
-                        "judge": self._who(outcome, verdict),
-                        "picture": Path(verdict.picture).name,
-                    }
-                )
-                note = "; ".join(filter(None, (note, dropped)))
-            except (TrialAborted, StandLost, Interrupted) as error:
-                # A trial without its record is not a judged trial.
-                outcome = Outcome.ABORTED
+                if course.recording_open:
+                    self._close_bag(course, ending)
+                else:
+                    self._stand.complete_recording(Path(course.recording), ending)
+            except TrialAborted as error:
+                # The result below says all of it; only the bag does not.
+                course.add_note(str(error))
+            except (StandLost, Interrupted) as error:
                 reason = "; ".join(filter(None, (reason, str(error) or "interrupted")))
         return TrialReport(
             trial=trial,
@@ -245,8 +255,18 @@ class TrialRunner:
             p99_latency=percentile([s.latency for s in steps], 99),
             judge=self._who(outcome, verdict),
             bag=course.recording,
-            note=note,
+            note=course.note,
         )
+
+    def _close_bag(self, course: _Course, ending: dict[str, str]) -> None:
+        if not course.recording_open:
+            return
+        try:
+            course.add_note(self._stand.stop_recording(ending))
+        except TrialAborted:
+            course.recording_open = False  # the recorder has closed it, and says what is wrong
+            raise
+        course.recording_open = False
 
     def _who(self, outcome: Outcome, verdict: Verdict) -> str:
         return "" if outcome in OPEN else verdict.by or self._judge.name

@@ -102,6 +102,8 @@ def run_evaluation(node: Node) -> EvaluationEnd:
     checkpoint = Path(values["checkpoint"]).expanduser() if values["checkpoint"] else None
     setup = evaluation_setup(values["task"], checkpoint, values["episode_steps"] or None)
     seeds = parse_seeds(values["seeds"], values["seed"])
+    if values["resume"] and not values["output"]:
+        raise SetupError("resume:=true needs output:=<folder of the evaluation to go on with>")
     output = Path(values["output"] or _default_output(setup.task, seeds)).expanduser().absolute()
     campaign = plan_campaign(
         output,
@@ -163,7 +165,10 @@ def run_evaluation(node: Node) -> EvaluationEnd:
 
     end = campaign.run(run_stage)
     if len(campaign.stages) > 1:
-        _say(progress.closing(end.counts, end.reports, end.reason, output, values["record"]))
+        folders = [stage.results.folder for stage in campaign.stages]
+        _say(
+            progress.closing(end.counts, end.reports, end.reason, output, values["record"], folders)
+        )
     if campaign.sealed is not None:
         _say(f"which checkpoint did better: twist-compare {output}")
     return end

@@ -99,7 +99,18 @@ class TrialStand(Protocol):
         """Opens the bag of the trial."""
 
     def stop_recording(self, custom_data: Mapping[str, str]) -> str:
-        """Closes the bag; returns a note, e.g. about dropped messages."""
+        """Closes the bag; returns a note, e.g. about dropped messages.
+
+        Raises:
+            TrialAborted: the bag does not hold the whole trial.
+        """
+
+    def complete_recording(self, folder: Path, custom_data: Mapping[str, str]) -> None:
+        """Adds to a closed bag how its trial ended.
+
+        Raises:
+            TrialAborted: that cannot be written.
+        """
 
     def activate(self) -> None:
         """Lets the policy move the arm. Steps and faults from before are forgotten."""

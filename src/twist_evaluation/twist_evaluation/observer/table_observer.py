@@ -107,6 +107,8 @@ class TableObserver:
         scale_error: of distances, by how well the camera is known.
     """
 
+    needs_clear_view = True
+
     def __init__(
         self,
         camera: TableCamera,
