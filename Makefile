@@ -52,7 +52,7 @@ format: setup-dev ## Formats the code and mends what ruff can mend
 train: build ## Trains from nothing to an exported checkpoint (TASK=block_push PRESET=cpu)
 	@$(IN_WORKSPACE) twist-train all task=$(TASK) preset=$(PRESET) $(ARGS)
 
-bench: build ## Prints the measured numbers
+bench: build ## Prints short versions of the measurements
 	@. ./env.sh && for benchmark in $(BENCHMARKS); do \
 		echo "== $$benchmark"; python "$$benchmark" || exit 1; done
 

@@ -325,14 +325,15 @@ def _node_lines(name: str, package: str, module_name: str) -> list[str]:
 
 
 def _argument_lines() -> list[str]:
-    arguments = importlib.import_module("twist_bringup.options").ARGUMENTS
+    options = importlib.import_module("twist_bringup.options")
     lines = ["| argument | default | allowed | description |", "|---|---|---|---|"]
-    for argument in arguments:
+    for argument in (*options.ARGUMENTS, *options.RUNNER_ARGUMENTS):
         low, high = argument.minimum, getattr(argument, "maximum", None)
         allowed = ", ".join(argument.choices) or ("" if low is None else f"at least {low:g}")
         if high is not None:
             allowed = f"{low:g} … {high:g}"
-        text = argument.description.replace("|", "\\|")
+        alone = "" if argument.launch and argument in options.ARGUMENTS else " `run_stack` only."
+        text = argument.description.replace("|", "\\|") + alone
         shown = f"`{argument.default_text}`" if argument.default_text else "empty"
         lines.append(f"| `{argument.name}` | {shown} | {allowed} | {text} |")
     return lines
