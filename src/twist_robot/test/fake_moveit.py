@@ -49,6 +49,9 @@ class _Plan:
         names = sorted(goal, reverse=True)  # MoveIt has an order of its own
         end = dict(zip(sorted(goal), PLAY.get("end", [goal[n] for n in sorted(goal)]), strict=True))
         start = dict(zip(sorted(goal), PLAY["start"], strict=True))
+        states = [start, end]
+        if "middle" in PLAY:
+            states.insert(1, dict(zip(sorted(goal), PLAY["middle"], strict=True)))
         points = [
             SimpleNamespace(
                 positions=[state[name] for name in names],
@@ -56,7 +59,7 @@ class _Plan:
                 accelerations=[0.0] * 7,
                 time_from_start=SimpleNamespace(sec=second, nanosec=0),
             )
-            for second, state in enumerate((start, end))
+            for second, state in enumerate(states)
         ]
         message = SimpleNamespace(
             joint_trajectory=SimpleNamespace(joint_names=names, points=points)

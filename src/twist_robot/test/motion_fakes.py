@@ -26,9 +26,15 @@ class Future:
         self._result: Any = None
         self._error: Exception | None = None
         self._done = False
+        self._callbacks: list[Callable[[Any], None]] = []
 
     def answer(self, result: Any = None, error: Exception | None = None) -> None:
         self._result, self._error, self._done = result, error, True
+        for callback in self._callbacks:
+            callback(self)
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._callbacks.append(callback)
 
     def done(self) -> bool:
         return self._done
@@ -43,34 +49,37 @@ class Future:
 class GoalHandle:
     def __init__(self, accepted: bool) -> None:
         self.accepted = accepted
-        self.cancelled = False
         self.result = Future()
 
     def get_result_async(self) -> Future:
         return self.result
 
-    def cancel_goal_async(self) -> None:
-        self.cancelled = True
-
 
 class ActionClient:
-    """Goals wait until the test accepts, rejects or finishes them."""
+    """Goals wait until the test accepts, rejects or finishes them; so do cancel requests."""
 
     _action_name = "/arm/do"
 
     def __init__(self) -> None:
         self.there = True
         self.goals: list[Any] = []
+        self.ids: list[bytes] = []
         self.futures: list[Future] = []
         self.handles: list[GoalHandle] = []
+        self.cancels: list[tuple[bytes, Future]] = []
 
     def server_is_ready(self) -> bool:
         return self.there
 
-    def send_goal_async(self, goal: Any) -> Future:
+    def send_goal_async(self, goal: Any, goal_uuid: Any) -> Future:
         self.goals.append(goal)
+        self.ids.append(bytes(goal_uuid.uuid))
         self.futures.append(Future())
         return self.futures[-1]
+
+    def _cancel_goal_async(self, handle: Any) -> Future:
+        self.cancels.append((bytes(handle.goal_id.uuid), Future()))
+        return self.cancels[-1][1]
 
     def accept(self, accepted: bool = True) -> None:
         self.handles.append(GoalHandle(accepted))
@@ -79,6 +88,10 @@ class ActionClient:
     def finish(self, status: int = 4, **result: Any) -> None:
         answer = SimpleNamespace(status=status, result=SimpleNamespace(**result))
         self.handles[-1].result.answer(answer)
+
+    def answer_cancel(self, return_code: int) -> None:
+        """0: it is being cancelled, 1: refused, 2: no such goal, 3: it has ended."""
+        self.cancels[-1][1].answer(SimpleNamespace(return_code=return_code))
 
 
 TRAJECTORY = SimpleNamespace(Goal=SimpleNamespace)
@@ -135,6 +148,7 @@ class Stand:
         self.no_mover = ""
         self.unknown = ""
         self.problem = ""
+        self.unsure = ""
         self.servo: str | None = ""
         self.servo_paused = 0
         self.motions: list[FakeMotion] = []
@@ -149,6 +163,9 @@ class Stand:
         self.requests.append(request)
         self.motions.append(FakeMotion(self, request))
         return self.motions[-1]
+
+    def unsettled(self, now: float) -> str:
+        return self.unsure
 
     # Surroundings
     def objection(self, now: float) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import rclpy
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from motion_fakes import JOINTS, START, Pending
+from rclpy.clock import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -34,19 +35,25 @@ TIMEOUT = 30.0
 
 
 class Cell(Node):
-    """Joint states, the policy's state and Servo; and the fake mover's arm."""
+    """Joint states, the policy's state and Servo; and the fake mover's arm.
 
-    def __init__(self, context: rclpy.Context) -> None:
+    Args:
+        context: of the test.
+        servo: as what Servo serves its pause: SetBool (Jazzy) or Trigger (Humble).
+    """
+
+    def __init__(self, context: rclpy.Context, servo: Any = SetBool) -> None:
         super().__init__("fake_cell", context=context)
         self.positions = START.tolist()
         self.policy_state = State.PRIMARY_STATE_INACTIVE
-        self.paused: list[bool] = []
+        self.paused: list[Any] = []
+        self.unsure = ""
         self.arrives = True
         self.motions: list[Pending] = []
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self.create_timer(0.02, self._send)
         self.create_service(GetState, "twist_policy_node/get_state", self._on_get_state)
-        self.create_service(SetBool, "servo_node/pause_servo", self._on_pause)
+        self.create_service(servo, "servo_node/pause_servo", self._on_pause)
 
     def _send(self) -> None:
         message = JointState(name=list(JOINTS), position=self.positions, velocity=[0.0] * 7)
@@ -57,13 +64,16 @@ class Cell(Node):
         return response
 
     def _on_pause(self, request: Any, response: Any) -> Any:
-        self.paused.append(request.data)
+        self.paused.append(request)
         response.success = True
         return response
 
     # Mover
     def missing(self) -> str:
         return ""
+
+    def unsettled(self, now: float) -> str:
+        return self.unsure
 
     def start(self, request: Any, now: float) -> Pending:
         motion = Pending()
@@ -77,14 +87,14 @@ class Cell(Node):
 
 
 class Stand:
-    def __init__(self, domain_id: int, **parameters: Any) -> None:
+    def __init__(self, domain_id: int, servo: Any = SetBool, **parameters: Any) -> None:
         self.context = rclpy.Context()
         rclpy.init(
             context=self.context,
             domain_id=domain_id,
             signal_handler_options=SignalHandlerOptions.NO,
         )
-        self.cell = Cell(self.context)
+        self.cell = Cell(self.context, servo)
         self.node = ArmMotionNode(
             lambda node, values, card: (self.cell, None),
             context=self.context,
@@ -113,6 +123,20 @@ class Stand:
         future = self.ask(kind, name, request)
         self.wait_for(future.done)
         return future.result()
+
+    @contextlib.contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Keeps the node's thread busy in a callback."""
+        busy, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            busy.set()
+            go_on.wait(TIMEOUT)
+
+        self._executors[1].create_task(hold)
+        assert busy.wait(TIMEOUT)
+        yield
+        go_on.set()
 
     def wait_for(self, condition: Any) -> None:
         end = time.monotonic() + TIMEOUT
@@ -151,7 +175,7 @@ def test_reset_goes_home_and_tells_where_the_objects_have_to_be_put(stand: Any) 
     layout = draw_layout(load_task_card("block_push"), 3, 7)
     assert tuple(response.layout.object_position) == pytest.approx(layout.object_position)
     assert tuple(response.layout.goal_position) == pytest.approx(layout.goal_position)
-    assert lab.cell.paused == [True]
+    assert [request.data for request in lab.cell.paused] == [True]
     assert "put the objects of trial 7 of seed 3 in place" in response.message
     other = lab.call(ResetTrial, "arm_motion/reset", ResetTrial.Request(task="knitting"))
     assert not other.success
@@ -168,12 +192,26 @@ def test_home_is_refused_while_the_policy_is_active_or_somebody_commands_servo(
     assert not response.success
     assert "ros2 lifecycle set /twist_policy_node deactivate" in response.message
     lab.cell.policy_state = State.PRIMARY_STATE_INACTIVE
-    lab.cell.create_publisher(PoseStamped, "servo_node/pose_target_cmds", 1)
     time.sleep(0.6)  # the state above is asked for four times a second
-    response = lab.call(Trigger, "arm_motion/home", Trigger.Request())
-    assert not response.success
-    assert "fake_cell commands the arm on /servo_node/pose_target_cmds" in response.message
+    # The topic's name is what counts: control_msgs/JointJog need not be installed here.
+    for kind, name in (
+        (PoseStamped, "pose_target_cmds"),
+        (TwistStamped, "delta_twist_cmds"),
+        (JointState, "delta_joint_cmds"),
+    ):
+        jogger = lab.cell.create_publisher(kind, f"servo_node/{name}", 1)
+        response = lab.call(Trigger, "arm_motion/home", Trigger.Request())
+        assert not response.success
+        assert f"fake_cell commands the arm on /servo_node/{name}" in response.message
+        lab.cell.destroy_publisher(jogger)
     assert lab.cell.motions == []
+
+
+def test_a_servo_of_humble_is_paused_by_its_own_kind_of_service(stand: Any) -> None:
+    lab = stand(servo=Trigger, target="ready")
+    response = lab.call(Trigger, "arm_motion/home", Trigger.Request())
+    assert response.success, response.message
+    assert [type(request).__qualname__ for request in lab.cell.paused] == ["Trigger_Request"]
 
 
 def test_stop_ends_a_motion_and_a_policy_that_is_activated_does_too(stand: Any) -> None:
@@ -191,6 +229,117 @@ def test_stop_ends_a_motion_and_a_policy_that_is_activated_does_too(stand: Any) 
     lab.wait_for(future.done)
     assert "is active: deactivate it first" in future.result().message
     assert len(lab.cell.motions) == 2
+
+
+def test_a_request_while_the_arm_moves_is_refused_at_once_and_not_queued(stand: Any) -> None:
+    lab = stand()
+    lab.cell.arrives = False
+    first = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(lab.cell.motions) == 1)
+    for kind, name, request in (
+        (Trigger, "arm_motion/home", Trigger.Request()),
+        (ResetTrial, "arm_motion/reset", ResetTrial.Request(task="block_push")),
+    ):
+        response = lab.call(kind, name, request)
+        assert not response.success
+        assert "is on its way to home of block_push already" in response.message
+    assert not first.done()
+    lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    lab.wait_for(first.done)
+    assert first.result().message == "stopped by ~/stop"
+    assert len(lab.cell.motions) == 1
+
+
+def test_what_was_asked_before_a_stop_is_refused_and_what_is_asked_after_it_is_served(
+    stand: Any,
+) -> None:
+    lab = stand()
+    lab.cell.arrives = False
+    homes = [lab.cell.create_client(Trigger, "arm_motion/home") for _ in range(4)]
+    reset = lab.cell.create_client(ResetTrial, "arm_motion/reset")
+    stop = lab.cell.create_client(Trigger, "arm_motion/stop")
+    for client in (*homes, reset, stop):
+        lab.wait_for(client.service_is_ready)
+    taken = lab.node._hold.request
+
+    def take_slowly() -> None:
+        time.sleep(0.03)  # longer than the period of the node's timer, which runs in between
+        taken()
+
+    lab.node._hold.request = take_slowly
+    with lab.held_up():  # everything arrives while the node is busy, the stop last
+        waiting = [client.call_async(Trigger.Request()) for client in homes * 2]
+        waiting.append(reset.call_async(ResetTrial.Request(task="block_push")))
+        time.sleep(0.1)
+        stopped = stop.call_async(Trigger.Request())
+        time.sleep(0.1)
+    lab.wait_for(stopped.done)
+    started = len(lab.cell.motions)
+    lab.cell.arrives = True
+    after = lab.call(Trigger, "arm_motion/home", Trigger.Request())
+    assert after.success, after.message
+    assert len(lab.cell.motions) == started + 1
+    for future in waiting:
+        lab.wait_for(future.done)
+        assert not future.result().success
+        assert "~/stop" in future.result().message
+    assert started == 0
+
+
+def test_a_stop_is_answered_also_when_nothing_moves(stand: Any) -> None:
+    lab = stand()
+    answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    assert (answer.success, answer.message) == (True, "no motion is under way")
+
+
+def test_nothing_moves_while_an_earlier_goal_is_not_known_to_have_ended(stand: Any) -> None:
+    lab = stand(input_timeout=0.5)
+    time.sleep(2.0)  # a new node looks around first
+    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    response = lab.call(Trigger, "arm_motion/home", Trigger.Request())
+    assert not response.success
+    assert response.message.startswith("after 0.5 s: /arm/do has not said")
+    assert lab.cell.motions == []
+
+
+def test_an_exception_of_the_mover_is_an_answer_and_the_motion_is_cancelled(stand: Any) -> None:
+    lab = stand()
+    lab.cell.arrives = False
+    future = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(lab.cell.motions) == 1)
+    motion = lab.cell.motions[0]
+    cancelled: list[bool] = []
+    motion.cancel = lambda: cancelled.append(True)
+
+    def broken(now: float) -> Any:
+        raise RuntimeError("bad handle")
+
+    motion.poll = broken
+    lab.wait_for(future.done)
+    assert "RuntimeError: bad handle; use the emergency stop" in future.result().message
+    assert cancelled == [True]
+    lab.cell.arrives = True
+    assert lab.call(Trigger, "arm_motion/home", Trigger.Request()).success
+
+
+def test_every_timer_follows_the_steady_clock(stand: Any) -> None:
+    lab = stand()
+    timers = list(lab.node.timers)
+    assert len(timers) == 2  # the motion's, and the surroundings'
+    assert {timer.clock.clock_type for timer in timers} == {ClockType.STEADY_TIME}
+
+
+def test_a_signal_cancels_the_motion_and_answers_before_the_end(stand: Any) -> None:
+    lab = stand()
+    lab.cell.arrives = False
+    future = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(lab.cell.motions) == 1)
+    assert lab.node.busy
+    lab.node.end("this node was told to end")
+    lab.wait_for(future.done)
+    assert future.result().message == "this node was told to end"
+    lab.wait_for(lambda: not lab.node.busy)
+    assert not lab.call(Trigger, "arm_motion/home", Trigger.Request()).success
 
 
 @pytest.mark.parametrize(

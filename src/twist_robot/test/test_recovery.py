@@ -96,15 +96,71 @@ def test_recovery_is_refused_before_the_driver_was_heard() -> None:
     assert "heard never" in objection(None, max_age=1.0)
 
 
+class Arm:
+    """Its state as it was heard last, on the test's clock."""
+
+    def __init__(self) -> None:
+        self.now = 10.0
+        self.heard = 9.9
+        self.mode, self.errors = RobotMode.MOVE, tuple[str, ...]()
+
+    def says(self, mode: RobotMode, *errors: str) -> None:
+        self.heard, self.mode, self.errors = self.now, mode, errors
+
+    def health(self) -> Health:
+        return Health(self.mode, self.errors, self.now - self.heard)
+
+    def check(self) -> HealthCheck:
+        return HealthCheck(self.health, self.now, timeout=1.0, max_age=0.5)
+
+
 def test_success_is_what_the_arm_says_not_what_the_services_answered() -> None:
-    health = [Health(RobotMode.REFLEX, ("joint_reflex",), 0.0)]
-    check = HealthCheck(lambda: health[0], now=0.0, timeout=1.0, max_age=1.0)
-    assert check.poll(0.5) is RUNNING
-    health[0] = Health(RobotMode.IDLE, ("joint_reflex",), 0.0)
-    assert check.poll(0.6) is RUNNING
-    assert check.poll(1.1) is FAILED
-    assert "mode idle, errors joint_reflex" in check.message
-    health[0] = Health(RobotMode.IDLE, (), 0.0)
-    assert HealthCheck(lambda: health[0], 0.0, 1.0, 1.0).poll(0.1) is DONE
-    health[0] = Health(RobotMode.IDLE, (), 1.5)
-    assert HealthCheck(lambda: health[0], 0.0, 1.0, 1.0).poll(1.1) is FAILED
+    arm = Arm()
+    check = arm.check()
+    for mode, error in ((RobotMode.REFLEX, "joint_reflex"), (RobotMode.IDLE, "joint_reflex")):
+        arm.now += 0.1
+        arm.says(mode, error)
+        assert check.poll(arm.now) is RUNNING
+    arm.now = 11.1
+    arm.says(RobotMode.IDLE, "joint_reflex")
+    assert check.poll(arm.now) is FAILED
+    assert "mode idle, errors joint_reflex; unlock it in Desk" in check.message
+
+
+def test_a_state_from_before_the_check_is_no_success() -> None:
+    arm = Arm()  # it was in mode move, without errors, a tenth of a second ago
+    check = arm.check()
+    assert check.poll(arm.now) is RUNNING
+    arm.now = 10.2
+    assert check.poll(arm.now) is RUNNING
+    arm.says(RobotMode.MOVE)
+    assert check.poll(arm.now) is DONE
+    arm.now = 11.1  # silent since then
+    late = arm.check()
+    arm.now = 12.2
+    assert late.poll(arm.now) is FAILED
+    assert "the driver's state has stopped" in late.message
+
+
+@pytest.mark.parametrize(
+    ("mode", "cure"),
+    [
+        (RobotMode.USER_STOPPED, "release the emergency stop"),
+        (RobotMode.GUIDING, "let go of the guiding button"),
+        (RobotMode.IDLE, "activate a controller"),
+        (RobotMode.OTHER, "unlock it in Desk"),
+    ],
+)
+def test_an_arm_that_has_no_error_but_does_not_obey_has_not_recovered(
+    mode: RobotMode, cure: str
+) -> None:
+    arm = Arm()
+    check = arm.check()
+    arm.now = 10.1
+    arm.says(mode)
+    assert check.poll(arm.now) is RUNNING  # it may change while one waits
+    arm.now = 11.1
+    arm.says(mode)
+    assert check.poll(arm.now) is FAILED
+    assert f"mode {mode.words}, no errors" in check.message
+    assert cure in check.message

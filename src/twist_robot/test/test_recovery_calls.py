@@ -41,6 +41,9 @@ class Answered:
     def result(self) -> Any:
         return self._result
 
+    def add_done_callback(self, callback: Any) -> None:
+        callback(self)
+
 
 class Driver:
     """Plays node, clients and services at once; notes what is called, in order."""
@@ -64,7 +67,7 @@ class Driver:
         )
 
     def action_client(self, node: Any, kind: Any, name: str) -> Any:
-        def send(goal: Any) -> Answered:
+        def send(goal: Any, goal_uuid: Any) -> Answered:
             self.called.append((name, goal))
             result = SimpleNamespace(status=self.action_status, result=SimpleNamespace())
             return Answered(

@@ -16,6 +16,7 @@ pytest.importorskip("twist_msgs")
 
 import rclpy
 from geometry_msgs.msg import PoseStamped
+from rclpy.clock import ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -179,6 +180,35 @@ def test_the_trajectory_controller_is_told_to_accept_what_servo_sends(
     controller.declare_parameter(SETTING, False)
     graph.executor.add_node(controller)
     graph.until(lambda: controller.get_parameter(SETTING).value, "the setting", 30.0)
+
+
+def test_every_timer_follows_the_steady_clock(start: Callable[..., Graph]) -> None:
+    graph = start(servo_controller="arm_controller")
+    timers = list(graph.adapter.timers)
+    assert len(timers) == 4  # the state's, recovery's, the surroundings' and the setting's
+    assert {timer.clock.clock_type for timer in timers} == {ClockType.STEADY_TIME}
+
+
+def test_an_arm_that_obeys_nobody_after_the_steps_has_not_recovered(
+    start: Callable[..., Graph],
+) -> None:
+    graph = start(step_timeout=1.0)
+    graph.mode, graph.errors = 4, ["joint_reflex"]
+    graph.until(lambda: graph.states and graph.states[-1].mode == 4, "the error")
+
+    def heal(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        graph.mode, graph.errors = 5, []  # somebody pressed the user stop meanwhile
+        response.success = True
+        return response
+
+    graph.peer.create_service(Trigger, "/heal", heal)
+    # The adapter looks around for two seconds before it says that nobody commands the arm.
+    end = time.monotonic() + 2.5
+    graph.until(lambda: time.monotonic() > end, "time")
+    answer = graph.recovered()
+    assert not answer.success
+    assert "mode user stopped, no errors" in answer.message
+    assert "release the emergency stop" in answer.message
 
 
 def test_a_missing_driver_or_a_wrong_parameter_ends_the_node_and_says_why(

@@ -50,6 +50,11 @@ _BEYOND_SOFTWARE = {
     RobotMode.GUIDING: "let go of the guiding button",
     RobotMode.AUTOMATIC_ERROR_RECOVERY: "wait until the recovery under way has ended",
 }
+_CURES = {
+    **_BEYOND_SOFTWARE,
+    RobotMode.IDLE: "activate a controller (`ros2 control list_controllers` shows their states)",
+}
+_LAST_RESORT = "unlock it in Desk, or restart the driver"
 
 
 def objection(health: Health | None, max_age: float) -> str:
@@ -71,7 +76,10 @@ def objection(health: Health | None, max_age: float) -> str:
 
 
 class HealthCheck:
-    """Waits until the arm shows no error; the last step of every recovery.
+    """Waits until the arm can move and shows no error; the last step of every recovery.
+
+    Only what the arm said after this step began counts: an earlier state is one from before what
+    the other steps did. Mode move is what counts, since an arm obeys in no other.
 
     Args:
         health: gives the newest.
@@ -85,24 +93,35 @@ class HealthCheck:
     ) -> None:
         self.message = ""
         self._health = health
+        self._began = now
         self._deadline = now + timeout
         self._max_age = max_age
 
     def poll(self, now: float) -> MotionState:
         """How it stands."""
         health = self._health()
-        fresh = health is not None and health.age <= self._max_age
-        bad = (RobotMode.REFLEX, RobotMode.AUTOMATIC_ERROR_RECOVERY, RobotMode.OTHER)
-        if health is not None and fresh and not health.errors and health.mode not in bad:
+        if health is not None and not self._counts(health, now):
+            health = None
+        if health is not None and health.mode is RobotMode.MOVE and not health.errors:
             return MotionState.DONE
-        if now <= self._deadline:
-            return MotionState.RUNNING
-        found = health.words if health is not None and fresh else "the driver's state has stopped"
-        self.message = f"the arm did not recover: {found}; unlock it in Desk, or restart the driver"
-        return MotionState.FAILED
+        if now > self._deadline:
+            self.message = f"the arm did not recover: {_explain(health)}"
+            return MotionState.FAILED
+        return MotionState.RUNNING
+
+    def _counts(self, health: Health, now: float) -> bool:
+        return health.age <= self._max_age and now - health.age > self._began
 
     def cancel(self) -> None:
         """Nothing is under way."""
+
+
+def _explain(health: Health | None) -> str:
+    if health is None:
+        return f"the driver's state has stopped; {_LAST_RESORT}"
+    if health.errors or health.mode not in _CURES:
+        return f"{health.words}; {_LAST_RESORT}"
+    return f"{health.words}; it obeys in mode move alone: {_CURES[health.mode]}"
 
 
 class Recovery:

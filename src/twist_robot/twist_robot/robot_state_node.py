@@ -22,6 +22,7 @@ from twist_msgs.srv import RecoverRobot
 from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.node_process import run_node
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
+from twist_nodes.timers import steady_timer
 from twist_robot.arm_state import DRIVERS, ArmState, StateError
 from twist_robot.motion.motions import Motion
 from twist_robot.motion.surroundings import ArmSurroundings
@@ -105,8 +106,8 @@ class RobotStateNode(Node):
         self._states = advertise(self, RobotState, "robot_state", 10)
         self._poses = advertise(self, PoseStamped, "ee_pose", 10)
         subscribe_newest(self, self._type, "driver_state", self._on_bytes, raw=True)
-        self.create_timer(1.0 / values["rate"], self._on_timer)
-        self._recovery_timer = self.create_timer(_RECOVERY_PERIOD, self._on_recovery_timer)
+        steady_timer(self, 1.0 / values["rate"], self._on_timer)
+        self._recovery_timer = steady_timer(self, _RECOVERY_PERIOD, self._on_recovery_timer)
         self._recovery_timer.cancel()
         # While its answer is awaited, the other callbacks have to run; a second request is refused.
         group = ReentrantCallbackGroup()

@@ -7,10 +7,14 @@ has the default again. So it is looked at again and again, and set where needed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
+
+from twist_nodes.timers import steady_timer
 
 if TYPE_CHECKING:
     from rclpy.node import Node
@@ -18,6 +22,18 @@ if TYPE_CHECKING:
 SETTING = "allow_nonzero_velocity_at_trajectory_end"
 _PERIOD = 2.0
 _WARN_PERIOD = 10.0
+_PATIENCE = 3
+"""Looks after which a request without an answer is given up."""
+
+
+@dataclass
+class _Call:
+    """A request under way: whose, its answer, who takes that, and how often it was looked for."""
+
+    client: Any
+    future: Any
+    judge: Callable[[Any], None]
+    looks: int = 0
 
 
 class TrajectorySetting:
@@ -33,35 +49,38 @@ class TrajectorySetting:
         self._controller = controller
         self._get = node.create_client(GetParameters, f"/{controller}/get_parameters")
         self._set = node.create_client(SetParameters, f"/{controller}/set_parameters")
-        self._asked: Any = None
-        self._changed: Any = None
-        self.accepted = False
-        """Whether the controller was last seen to accept Servo's output."""
-        node.create_timer(_PERIOD, self.look)
+        self._call: _Call | None = None
+        steady_timer(node, _PERIOD, self.look)
 
     def look(self) -> None:
-        """Takes the answers that are there, and asks again."""
-        if self._changed is not None and self._changed.done():
-            self._judge_change(self._changed)
-            self._changed = None
-        if self._asked is not None and self._asked.done():
-            self._judge(self._asked)
-            self._asked = None
-        if self._asked is None and self._changed is None and self._get.service_is_ready():
-            self._asked = self._get.call_async(GetParameters.Request(names=[SETTING]))
+        """Takes the answer that is there, and asks again; to be called every `_PERIOD`."""
+        call, self._call = self._call, None
+        if call is not None and not call.future.done():
+            call.looks += 1
+            if call.looks < _PATIENCE:
+                self._call = call
+                return
+            # The controller died before it answered, or the answer was lost.
+            call.client.remove_pending_request(call.future)
+        elif call is not None:
+            call.judge(call.future)
+        if self._call is None and self._get.service_is_ready():
+            self._ask(self._get, GetParameters.Request(names=[SETTING]), self._judge)
+
+    def _ask(self, client: Any, request: Any, judge: Callable[[Any], None]) -> None:
+        self._call = _Call(client, client.call_async(request), judge)
 
     def _judge(self, future: Any) -> None:
         answer = None if future.exception() is not None else future.result()
         values = [] if answer is None else answer.values
-        self.accepted = bool(values) and values[0].bool_value
-        if self.accepted or not values:
+        if not values or values[0].bool_value:
             return
         if values[0].type != ParameterType.PARAMETER_BOOL:
             self._complain(f"/{self._controller} has no parameter {SETTING}")
             return
         wanted = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=True)
         request = SetParameters.Request(parameters=[Parameter(name=SETTING, value=wanted)])
-        self._changed = self._set.call_async(request)
+        self._ask(self._set, request, self._judge_change)
 
     def _judge_change(self, future: Any) -> None:
         error = future.exception()

@@ -3,34 +3,40 @@
 ``~/home`` and ``~/reset`` answer when the arm stands at its target by its own joint states, or
 with the reason why it does not. ``~/reset`` has the twin's interface; a person puts the objects to
 where its answer says. ``~/stop`` ends a motion under way.
+
+One thread does it all, and no callback waits: a motion is polled by a timer, and the answers are
+coroutines. So no request queues behind a motion (it is refused at once), a stop is served at any
+moment, and no answer of an action is lost between two threads.
 """
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from twist_msgs.srv import ResetTrial
 from twist_nodes.endpoints import subscribe_newest
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
-from twist_nodes.spinning import spinning
+from twist_nodes.timers import steady_timer
 from twist_robot.motion.arrival import JointReading
-from twist_robot.motion.homing import Homing, HomingRules
+from twist_robot.motion.homing import Homing, HomingRules, HomingStep
 from twist_robot.motion.joint_targets import ARMS, HomeKinematics, TargetError, ready_target
 from twist_robot.motion.movers import METHODS, MakeMover, MoverError, make_mover
+from twist_robot.motion.stop_hold import StopHold
 from twist_robot.motion.surroundings import ArmSurroundings
 from twist_sim.layout import draw_layout
 from twist_sim.task_card import TaskCardError, load_task_card
@@ -92,22 +98,8 @@ PARAMETERS = (
 )
 
 
-class ArmConnections(Node):
-    """Joint states, actions and other nodes; spun in a thread of its own while services wait."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(f"{NODE_NAME}_io", **options)
-        self.reading: JointReading | None = None
-        subscribe_newest(self, JointState, "joint_states", self._on_joint_state)
-
-    def _on_joint_state(self, message: JointState) -> None:
-        self.reading = JointReading.from_lists(
-            time.monotonic(), message.name, message.position, message.velocity
-        )
-
-
 class ArmMotionNode(Node):
-    """Serves ``~/home``, ``~/reset`` and ``~/stop``.
+    """Serves ``~/home``, ``~/reset`` and ``~/stop``; to be spun by one thread.
 
     Args:
         make: makes the mover; replaced in tests.
@@ -137,38 +129,55 @@ class ArmMotionNode(Node):
             input_timeout=values["input_timeout"],
             lift=values["lift"],
         )
-        self._moving = False
-        self._stop_requested = ""
-        self._ending = False
-        context = {"context": options["context"]} if "context" in options else {}
-        self._connections = ArmConnections(**context)
-        self._mover, self._planner = make(self._connections, values, self._card)
-        self._surroundings = ArmSurroundings(self._connections, values["policy_node"])
-        # Served by the other thread: this one waits while the arm moves.
-        self._connections.create_service(Trigger, f"{NODE_NAME}/stop", self._on_stop)
-        self.create_service(Trigger, "~/home", self._on_home)
-        self.create_service(ResetTrial, "~/reset", self._on_reset)
-        self._spinning = contextlib.ExitStack()
-        self._spinning.enter_context(spinning(self._connections))
+        self._reading: JointReading | None = None
+        self._homing: Homing | None = None
+        self._step: HomingStep | None = None
+        self._over = Future()
+        self._hold = StopHold()
+        self._released = Future()
+        self._owed = 0
+        self._ending = ""
+        self._mover, self._planner = make(self, values, self._card)
+        self._surroundings = ArmSurroundings(self, values["policy_node"])
+        subscribe_newest(self, JointState, "joint_states", self._on_joint_state)
+        self._timer = steady_timer(self, _POLL_PERIOD, self._on_timer)
+        # Their answers are waited for, while the other callbacks have to run.
+        group = ReentrantCallbackGroup()
+        self.create_service(Trigger, "~/home", self._on_home, callback_group=group)
+        self.create_service(ResetTrial, "~/reset", self._on_reset, callback_group=group)
+        self.create_service(Trigger, "~/stop", self._on_stop, callback_group=group)
         self.get_logger().info(
             f"ready: {values['arm']} to {self._target.name} by {values['method']}, at most "
             f"{values['max_velocity']:g} rad/s"
         )
 
+    @property
+    def busy(self) -> bool:
+        """Whether the arm moves, or somebody waits for an answer."""
+        return self._owed > 0
+
     def end(self, reason: str) -> None:
-        """Cancels a motion under way; signal-safe."""
-        self._ending = True
-        self._stop_requested = reason
+        """Cancels a motion under way and refuses new ones; signal-safe."""
+        self._ending = reason
 
     def close(self) -> None:
         """Ends what this node started."""
-        self._spinning.close()
         if self._planner is not None:
             self._planner.close()
-        self._connections.destroy_node()
 
-    def _go(self) -> str:
+    # Motion -------------------------------------------------------------------------------------
+
+    def _on_joint_state(self, message: JointState) -> None:
+        self._reading = JointReading.from_lists(
+            time.monotonic(), message.name, message.position, message.velocity
+        )
+
+    async def _go(self) -> str:
         """Moves to the target; returns what went wrong, in words, or nothing."""
+        refusal = self._refusal()
+        if refusal:
+            self.get_logger().error(f"refused: {refusal}")
+            return refusal
         homing = Homing(
             self._target,
             self._lifted,
@@ -177,35 +186,82 @@ class ArmMotionNode(Node):
             self._rules,
             time.monotonic(),
         )
-        if not self._ending:
-            self._stop_requested = ""
-        self._moving = True
-        step = None
-        while not homing.over:
-            if self._stop_requested:
-                homing.stop(self._stop_requested)
-            reading = self._connections.reading
-            if reading is not None:
-                homing.joint_state(reading)
-            homing.poll(time.monotonic())
-            if homing.step is not step:
-                step = homing.step
-                self.get_logger().info(f"{self._target.name}: {step.value}")
-            time.sleep(_POLL_PERIOD)
-        self._moving = False
+        self._homing, self._step, over = homing, None, Future()
+        self._over = over
+        self._wake()
+        self._owed += 1
+        try:
+            await over
+        finally:
+            self._owed -= 1
         if homing.error:
             self.get_logger().error(homing.error)
         return homing.error
 
-    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        trouble = self._go()
+    def _refusal(self) -> str:
+        if self._ending:
+            return self._ending
+        if self._hold.active:
+            return "~/stop came while this request was waiting; ask again if the arm may move"
+        if self._homing is not None:
+            return (
+                f"the arm is on its way to {self._target.name} already: wait for the answer to "
+                "that request, or call ~/stop"
+            )
+        return ""
+
+    def _on_timer(self) -> None:
+        self._hold.look()
+        if not self._hold.active and not self._released.done():
+            self._released.set_result(None)
+        if self._homing is not None:
+            self._carry_on(self._homing)
+        elif not self._hold.active and not self._mover.unsettled(time.monotonic()):
+            self._timer.cancel()
+
+    def _wake(self) -> None:
+        # A timer that runs is left alone: requests in quick succession must not put it off.
+        if self._timer.is_canceled():
+            self._timer.reset()
+
+    def _guarded(self, homing: Homing, act: Callable[[Homing], None]) -> None:
+        try:
+            act(homing)
+        except Exception as error:
+            # An exception would end this process, and leave a motion alone.
+            homing.abandon(f"{type(error).__name__}: {error}")
+
+    def _poll(self, homing: Homing) -> None:
+        if self._ending:
+            homing.stop(self._ending)
+        if self._reading is not None:
+            homing.joint_state(self._reading)
+        homing.poll(time.monotonic())
+
+    def _carry_on(self, homing: Homing) -> None:
+        self._guarded(homing, self._poll)
+        if homing.step is not self._step:
+            self._step = homing.step
+            self.get_logger().info(f"{self._target.name}: {homing.step.value}")
+        if homing.over:
+            self._homing = None
+            self._over.set_result(None)
+
+    # Services -----------------------------------------------------------------------------------
+
+    async def _on_home(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        self._hold.request()
+        trouble = await self._go()
         response.success = not trouble
         response.message = trouble or f"the arm is at {self._target.name}"
         return response
 
-    def _on_reset(
+    async def _on_reset(
         self, request: ResetTrial.Request, response: ResetTrial.Response
     ) -> ResetTrial.Response:
+        self._hold.request()
         if request.task != self._card.task:
             response.message = (
                 f"this node knows the task {self._card.task!r}, not {request.task!r}; start it "
@@ -220,7 +276,7 @@ class ArmMotionNode(Node):
         response.layout.object_position = list(layout.object_position)
         response.layout.object_yaw = layout.object_yaw
         response.layout.goal_position = list(layout.goal_position)
-        trouble = self._go()
+        trouble = await self._go()
         response.success = not trouble
         response.message = trouble or (
             f"the arm is at {self._target.name}; now put the objects of trial {request.trial} of "
@@ -228,12 +284,20 @@ class ArmMotionNode(Node):
         )
         return response
 
-    def _on_stop(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._stop_requested = "stopped by ~/stop"
+    async def _on_stop(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
         response.success = True
-        response.message = (
-            "the motion is being cancelled" if self._moving else "no motion is under way"
-        )
+        response.message = "no motion is under way"
+        if self._homing is not None:
+            response.message = "the motion is being cancelled"
+            self._guarded(self._homing, lambda homing: homing.stop("stopped by ~/stop"))
+        self._hold.stop()
+        if self._released.done():
+            self._released = Future()
+        self._wake()
+        # The arm is being stopped; the answer waits until what was asked before it is refused.
+        await self._released
         return response
 
 
@@ -262,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not ended.is_set():
+        while not ended.is_set() or node.busy:
             executor.spin_once(timeout_sec=_SPIN_TIMEOUT)
     finally:
         node.close()

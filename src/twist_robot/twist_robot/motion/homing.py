@@ -3,11 +3,13 @@
 No ROS and no waiting: `Homing.poll` carries on from wherever things stand. The steps: nobody else
 commands the arm → Servo is paused → the motion → joint states show that the arm arrived → done.
 A motion that failed, or did not arrive, is tried again. The arm is stopped when the policy becomes
-active, when a person asks, and after a time limit.
+active, when a person asks, and after a time limit. Nothing is started while it is not known what
+became of an earlier motion.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,6 +104,7 @@ class Homing:
         self._surroundings = surroundings
         self._rules = rules
         self._since = now
+        self._now = now
         self._motion: Motion | None = None
         self._try_again = False
         self._cancelled_at: float | None = None
@@ -129,10 +132,18 @@ class Homing:
         if self.step in (HomingStep.MOTION, HomingStep.STOPPING):
             self._cancel_motion()
         else:
-            self.step = HomingStep.OVER
+            self._end()
+
+    def abandon(self, reason: str) -> None:
+        """Gives up at once, where going on is not possible; cancels the motion if that works."""
+        with contextlib.suppress(Exception):
+            self.stop(reason)
+        self.error = f"{self.error or reason}; use the emergency stop if the arm moves"
+        self.step = HomingStep.OVER
 
     def poll(self, now: float) -> None:
         """Goes on as far as possible; to be called some 20 times a second."""
+        self._now = now
         if self.over:
             return
         if self.step is HomingStep.STOPPING:
@@ -159,7 +170,9 @@ class Homing:
         return reading.of(self._target.joints)
 
     def _wait_for_inputs(self, now: float) -> None:
-        missing = self._surroundings.missing(now) or self._mover.missing()
+        missing = (
+            self._surroundings.missing(now) or self._mover.missing() or self._mover.unsettled(now)
+        )
         if not missing and self._fresh_positions(now) is None:
             missing = (
                 "no fresh joint states with "
@@ -230,14 +243,15 @@ class Homing:
                 f"{self.error or 'the motion took too long'}; it did not end within "
                 f"{_CANCEL_TIMEOUT:g} s of being cancelled: use the emergency stop if the arm moves"
             )
-        if self._try_again:
+            self.step = HomingStep.OVER
+        elif self._try_again:
             self._try_again = False
             self._failed(
                 f"the motion took longer than {self._rules.motion_timeout:g} s and was cancelled",
                 now,
             )
         else:
-            self.step = HomingStep.OVER
+            self._end()
 
     def _failed(self, reason: str, now: float) -> None:
         if self.attempt < self._rules.attempts:
@@ -246,6 +260,13 @@ class Homing:
             return
         tries = f" ({self.attempt} attempts)" if self.attempt > 1 else ""
         self.error = f"{self._target.name} was not reached{tries}: {reason}"
+        self._end()
+
+    def _end(self) -> None:
+        """Ends with an error, and does not call an arm stopped of which nobody knows that."""
+        unsettled = self._mover.unsettled(self._now)
+        if unsettled and "emergency stop" not in self.error:
+            self.error = f"{self.error}; {unsettled}"
         self.step = HomingStep.OVER
 
     def _go_to(self, step: HomingStep, now: float) -> None:

@@ -21,16 +21,34 @@ LIMIT_MARGIN = 0.05
 _ALREADY_UP = 0.005
 """Metres below the home height that need no lifting."""
 
-# Franka Robotics, robot and interface specifications: joint position limits, radians. Both arms
-# have the same kinematics (Denavit-Hartenberg parameters); their limits differ.
-_LIMITS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "panda": (
-        (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973),
-        (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973),
+
+@dataclass(frozen=True)
+class ArmLimits:
+    """What an arm's joints can do.
+
+    Attributes:
+        lower: smallest joint positions, radians, (7,).
+        upper: largest joint positions, radians, (7,).
+        velocity: largest joint velocities, rad/s, (7,).
+    """
+
+    lower: FloatArray
+    upper: FloatArray
+    velocity: FloatArray
+
+
+# Franka Robotics, robot and interface specifications. Both arms have the same kinematics
+# (Denavit-Hartenberg parameters); their limits differ.
+_LIMITS: Mapping[str, ArmLimits] = {
+    "panda": ArmLimits(
+        np.array([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973]),
+        np.array([2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973]),
+        np.array([2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61]),
     ),
-    "fr3": (
-        (-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159),
-        (2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159),
+    "fr3": ArmLimits(
+        np.array([-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159]),
+        np.array([2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159]),
+        np.array([2.62, 2.62, 2.62, 2.62, 5.26, 4.18, 5.26]),
     ),
 }
 ARMS = tuple(_LIMITS)
@@ -68,6 +86,11 @@ def joint_names(arm: str) -> tuple[str, ...]:
 def ready_target(arm: str) -> JointTarget:
     """The arm's ``ready`` posture."""
     return _checked(JointTarget("ready", joint_names(arm), READY), arm)
+
+
+def arm_limits(arm: str) -> ArmLimits:
+    """The limits of one of `ARMS`."""
+    return _LIMITS[arm]
 
 
 class HomeKinematics:
@@ -126,7 +149,7 @@ class HomeKinematics:
 
 
 def _checked(target: JointTarget, arm: str) -> JointTarget:
-    lower, upper = (np.array(side) for side in _LIMITS[arm])
+    lower, upper = _LIMITS[arm].lower, _LIMITS[arm].upper
     values = target.array()
     outside = (values < lower + LIMIT_MARGIN) | (values > upper - LIMIT_MARGIN)
     if bool(outside.any()):

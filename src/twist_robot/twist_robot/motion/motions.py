@@ -63,6 +63,12 @@ class Mover(Protocol):
     def start(self, request: MotionRequest, now: float) -> Motion:
         """Starts a motion; what goes wrong is told by the motion."""
 
+    def unsettled(self, now: float) -> str:
+        """What a motion that was given up may still do, with the cure; empty when nothing.
+
+        It goes on asking that the motion is cancelled; nothing may be started meanwhile.
+        """
+
 
 class FailedMotion:
     """A motion that could not be started."""

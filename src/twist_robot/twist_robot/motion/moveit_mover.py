@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from twist_robot.motion.joint_path import PathPoint
-from twist_robot.motion.joint_targets import JointTarget
+from twist_robot.motion.joint_targets import ArmLimits
 from twist_robot.motion.motions import (
     FailedMotion,
     Motion,
@@ -23,12 +24,9 @@ from twist_robot.motion.motions import (
     MotionSequence,
     MotionState,
 )
+from twist_robot.motion.path_check import path_trouble, slowed
 from twist_robot.motion.trajectory_mover import TrajectoryMover
 
-_START_TOLERANCE = 0.05
-"""Radians by which a planned path may begin away from the measured positions."""
-_END_TOLERANCE = 0.01
-"""Radians by which it may end away from the target."""
 _ANSWER_MARGIN = 20.0
 """Seconds that an answer may take longer than the planning time."""
 
@@ -146,6 +144,8 @@ class MoveItMover:
     Args:
         planner: plans.
         follower: lifts, and follows what was planned.
+        limits: of the arm; a plan beyond them is refused.
+        max_velocity: of any joint, rad/s; a faster plan is followed more slowly.
         planning_time: seconds, as the planner was told.
         configurations: names of targets that MoveIt knows by name (``ready``).
     """
@@ -155,17 +155,25 @@ class MoveItMover:
         planner: PlannerProcess,
         follower: TrajectoryMover,
         *,
+        limits: ArmLimits,
+        max_velocity: float,
         planning_time: float,
         configurations: tuple[str, ...] = ("ready",),
     ) -> None:
         self._planner = planner
         self._follower = follower
+        self._limits = limits
+        self._max_velocity = max_velocity
         self._timeout = planning_time + _ANSWER_MARGIN
         self._configurations = configurations
 
     def missing(self) -> str:
         """What is not there yet, in words."""
         return self._planner.trouble() or self._follower.missing()
+
+    def unsettled(self, now: float) -> str:
+        """What the last motion may still do although it was given up, in words."""
+        return self._follower.unsettled(now)
 
     def start(self, request: MotionRequest, now: float) -> Motion:
         """Starts with the lift, where one is needed."""
@@ -188,25 +196,34 @@ class MoveItMover:
             }
         )
         start = request.start if request.via is None else request.via.array()
-        return _PlannedMotion(self._planner, self._follower, target, start, now + self._timeout)
+
+        def follow(path: list[PathPoint], at: float) -> Motion:
+            trouble = path_trouble(path, start, target, self._limits)
+            if trouble:
+                return FailedMotion(trouble)
+            return self._follower.follow(target.joints, slowed(path, self._max_velocity), at)
+
+        return _PlannedMotion(self._planner, follow, now + self._timeout)
 
 
 class _PlannedMotion:
-    """Waits for the plan, checks it, and has it followed."""
+    """Waits for the plan, and has it checked and followed.
+
+    Args:
+        planner: was asked.
+        follow: checks a path and starts following it, at a time in seconds.
+        deadline: until when the plan has to be there.
+    """
 
     def __init__(
         self,
         planner: PlannerProcess,
-        follower: TrajectoryMover,
-        target: JointTarget,
-        start: Any,
+        follow: Callable[[list[PathPoint], float], Motion],
         deadline: float,
     ) -> None:
         self.message = ""
         self._planner = planner
-        self._follower = follower
-        self._target = target
-        self._start = start
+        self._follow = follow
         self._deadline = deadline
         self._cancelled = False
         self._motion: Motion | None = None
@@ -244,38 +261,4 @@ class _PlannedMotion:
             )
             for point in answer["path"]
         ]
-        trouble = path_trouble(path, self._start, self._target)
-        if trouble:
-            return FailedMotion(trouble)
-        return self._follower.follow(self._target.joints, path, now)
-
-
-def path_trouble(path: list[PathPoint], start: Any, target: JointTarget) -> str:
-    """What is wrong with a planned path, in words; empty when it may be followed.
-
-    Args:
-        path: from the planner.
-        start: where the arm is, radians.
-        target: where it has to end.
-    """
-    if len(path) < 2:
-        return "MoveIt planned an empty path"
-    numbers = np.concatenate(
-        [np.r_[p.time, p.positions, p.velocities, p.accelerations] for p in path]
-    )
-    times = np.array([point.time for point in path])
-    if not np.isfinite(numbers).all() or not (np.diff(times) > 0).all():
-        return "MoveIt planned a path with times or numbers that make no sense"
-    begin = float(np.max(np.abs(path[0].positions - start)))
-    if begin > _START_TOLERANCE:
-        return (
-            f"MoveIt planned from elsewhere: {begin:.3f} rad away from the measured joints; does "
-            "it listen to the arm's own joint states?"
-        )
-    end = float(np.max(np.abs(path[-1].positions - target.array())))
-    if end > _END_TOLERANCE:
-        return (
-            f"MoveIt planned to a place {end:.3f} rad away from {target.name}: its configuration "
-            "knows another posture by that name"
-        )
-    return ""
+        return self._follow(path, now)

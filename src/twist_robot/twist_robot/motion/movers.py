@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.action import ActionClient
 
+from twist_robot.motion.joint_targets import arm_limits
 from twist_robot.motion.motions import Motion, Mover
 from twist_robot.motion.moveit_mover import MoveItMover, PlannerProcess, PlannerSettings
 from twist_robot.motion.ptp_mover import PtpMover, SwitchController
@@ -60,7 +61,14 @@ def make_mover(
     if not values["moveit_config"]:
         raise MoverError("method moveit needs the parameter moveit_config, a MoveIt package's name")
     planner = PlannerProcess(_settings(node, values, card))
-    return MoveItMover(planner, follower, planning_time=values["planning_time"]), planner
+    mover = MoveItMover(
+        planner,
+        follower,
+        limits=arm_limits(values["arm"]),
+        max_velocity=values["max_velocity"],
+        planning_time=values["planning_time"],
+    )
+    return mover, planner
 
 
 def _ptp(node: Node, values: Mapping[str, Any]) -> PtpMover:

@@ -42,6 +42,7 @@ class PtpMover:
         self._max_velocity = max_velocity
         self._tolerance = tolerance
         self._switch = switch_controller
+        self._last: ActionMotion | None = None
 
     def missing(self) -> str:
         """Says so when there is no action server."""
@@ -67,8 +68,13 @@ class PtpMover:
         stages.insert(0, lambda at: switch(False, at))
         return MotionSequence(stages, now, finally_=lambda at: switch(True, at))
 
+    def unsettled(self, now: float) -> str:
+        """What the last motion may still do although it was given up, in words."""
+        return "" if self._last is None else self._last.unsettled(now)
+
     def _go(self, goal: Any, now: float) -> Motion:
-        return ActionMotion(self._client, goal, _explain, now)
+        self._last = ActionMotion(self._client, goal, _explain, now)
+        return self._last
 
 
 def _explain(result: Any) -> str:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
-from std_srvs.srv import SetBool
+from rclpy.node import NodeNameNonExistentError
+from std_srvs.srv import SetBool, Trigger
 
-from twist_robot.motion.motions import Motion
+from twist_nodes.timers import steady_timer
+from twist_robot.motion.motions import FailedMotion, Motion
 from twist_robot.service_call import ServiceCall
 
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-COMMAND_TOPICS = ("servo_node/pose_target_cmds", "servo_node/delta_twist_cmds")
+COMMAND_TOPICS = (
+    "servo_node/pose_target_cmds",
+    "servo_node/delta_twist_cmds",
+    "servo_node/delta_joint_cmds",
+)
 """Whoever publishes these moves the arm; the policy node does so only while it is active."""
 _LOOK_AROUND = 2.0
 """Seconds that a new node takes to hear of the others."""
 _STATE_AGE = 2.0
 """Seconds that the policy's state counts."""
 _ASK_PERIOD = 0.25
+_SET_BOOL, _TRIGGER = "std_srvs/srv/SetBool", "std_srvs/srv/Trigger"
 CALL_TIMEOUT = 5.0
 """Seconds in which Servo and the controller manager have to answer."""
 _ACTIVE = {
@@ -35,7 +43,7 @@ class ArmSurroundings:
     """Watches the policy and Servo on the graph.
 
     Args:
-        node: owns the clients; another thread spins it.
+        node: owns the clients and is spun by whoever asks.
         policy_node: name of the policy node.
     """
 
@@ -44,11 +52,12 @@ class ArmSurroundings:
         self._policy = policy_node
         self._born = time.monotonic()
         self._get_state = node.create_client(GetState, f"{policy_node}/get_state")
-        self._pause = node.create_client(SetBool, "servo_node/pause_servo")
+        self._pause_name = node.resolve_service_name("servo_node/pause_servo")
+        self._pauses: dict[str, tuple[Any, Any]] = {}
         self._topics = [node.resolve_topic_name(topic) for topic in COMMAND_TOPICS]
         self._state: tuple[int, float] | None = None
         self._asked: tuple[Any, float] | None = None
-        node.create_timer(_ASK_PERIOD, self._ask)
+        steady_timer(node, _ASK_PERIOD, self._ask)
 
     def _ask(self) -> None:
         now = time.monotonic()
@@ -94,12 +103,44 @@ class ArmSurroundings:
 
     def pause_servo(self, now: float) -> Motion | None:
         """Pauses Servo, so that it does not hold against the motion."""
-        if not self._pause.service_is_ready():
+        kinds = self._pause_kinds()
+        if not kinds:
             return None
+        kind = min(kinds)
+        if kind not in (_SET_BOOL, _TRIGGER) or len(kinds) > 1:
+            return FailedMotion(
+                f"{self._pause_name} is served as {', '.join(sorted(kinds))}; expected is one "
+                f"Servo, with {_SET_BOOL} (Jazzy) or {_TRIGGER} (Humble): stop the other node"
+            )
+        client, request = self._pause_call(kind)
         return ServiceCall(
-            self._pause,
-            SetBool.Request(data=True),
+            client,
+            request,
             lambda response: "" if response.success else response.message or "refused",
             now,
             CALL_TIMEOUT,
         )
+
+    def _pause_kinds(self) -> set[str]:
+        """As what Servo serves its pause.
+
+        Its nodes are asked: by the service's name alone, the clients of other nodes count as well.
+        """
+        kinds: set[str] = set()
+        for name, namespace in self._node.get_node_names_and_namespaces():
+            # A node may end while one looks.
+            with contextlib.suppress(NodeNameNonExistentError):
+                served = self._node.get_service_names_and_types_by_node(name, namespace)
+                kinds.update(*(types for service, types in served if service == self._pause_name))
+        return kinds
+
+    def _pause_call(self, kind: str) -> tuple[Any, Any]:
+        # Made when it is known which is right: the middleware refuses a second type for a name.
+        if kind not in self._pauses:
+            if kind == _SET_BOOL:
+                jazzy = self._node.create_client(SetBool, "servo_node/pause_servo")
+                self._pauses[kind] = (jazzy, SetBool.Request(data=True))
+            else:
+                humble = self._node.create_client(Trigger, "servo_node/pause_servo")
+                self._pauses[kind] = (humble, Trigger.Request())
+        return self._pauses[kind]

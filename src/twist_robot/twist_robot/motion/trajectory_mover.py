@@ -40,6 +40,7 @@ class TrajectoryMover:
         self._type = action_type
         self._max_velocity = max_velocity
         self._max_acceleration = max_acceleration
+        self._last: ActionMotion | None = None
 
     def missing(self) -> str:
         """Says so when there is no action server."""
@@ -66,7 +67,12 @@ class TrajectoryMover:
         """Follows a path that starts where the arm is."""
         goal = self._type.Goal()
         goal.trajectory = trajectory_message(joints, path)
-        return ActionMotion(self._client, goal, explain_result, now)
+        self._last = ActionMotion(self._client, goal, explain_result, now)
+        return self._last
+
+    def unsettled(self, now: float) -> str:
+        """What the last motion may still do although it was given up, in words."""
+        return "" if self._last is None else self._last.unsettled(now)
 
 
 def trajectory_message(joints: Sequence[str], path: Sequence[PathPoint]) -> JointTrajectory:
