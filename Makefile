@@ -15,6 +15,11 @@ PRESET ?= cpu
 BENCHMARKS ?= $(sort $(wildcard benchmarks/*.py))
 PYTEST_ARGS ?=
 
+# Settings of the programs that make would take for variables of its own, and never use.
+$(foreach name,task trials seed checkpoint preset processes device,$(if \
+	$(filter command line,$(origin $(name))),$(error make has no $(name)=: write TASK, TRIALS, SEED, \
+	CHECKPOINT or PRESET in capitals, and every other setting as ARGS="$(name)=..."; make help)))
+
 # Nothing of a run leaves the machine or the repository.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_LOG_DIR ?= $(CURDIR)/log/ros

@@ -178,3 +178,19 @@ def test_the_repair_puts_our_include_folders_into_exported_cmake_files() -> None
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout == 'set(a "/here/python;/here/numpy")\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("seed=1",), 'ARGS="seed=..."'),
+        (("PRESET=smoke", "device=cuda"), 'ARGS="device=..."'),
+        (("PRESET=smoke", "ARGS=seed=1"), "preset=smoke seed=1"),
+    ],
+)
+def test_a_setting_that_make_would_swallow_is_refused(words: tuple[str, ...], told: str) -> None:
+    result = subprocess.run(
+        ["make", "--dry-run", "train", *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (result.returncode == 0) == (words[-1].startswith("ARGS"))
+    assert told in result.stdout + result.stderr
