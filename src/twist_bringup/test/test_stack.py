@@ -140,7 +140,7 @@ def test_who_judges_is_the_twin_or_in_the_lab_camera_and_operator() -> None:
         describe(StackOptions(robot="panda", judge="truth"))
 
 
-@pytest.mark.parametrize("seeds", ["1,x", "1,1", "-1", "1,,2", "1.5"])
+@pytest.mark.parametrize("seeds", ["1,x", "1,1", "1, 1", "01,1", "-1", "1,,2", "1.5"])
 def test_seeds_are_refused_before_anything_starts(seeds: str) -> None:
     with pytest.raises(StackError, match="different whole numbers"):
         describe(StackOptions(seeds=seeds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -241,7 +242,8 @@ def _ports_free(domain: int) -> bool:
 def main() -> int:
     """Reads completed options from the standard input, for `workspace_problems`."""
     options = StackOptions(**json.load(sys.stdin))
-    found = problems(options)
+    with contextlib.redirect_stdout(sys.stderr):  # rules of somebody's own may print
+        found = problems(options)
     backend = {k: v for k, v in os.environ.items() if k == "MUJOCO_GL"}
     print(json.dumps({"problems": found, "environment": backend}))
     return 0

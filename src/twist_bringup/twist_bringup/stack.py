@@ -237,7 +237,8 @@ def _check_combination(options: StackOptions) -> None:
             "use camera:=realsense, or robot:=sim"
         )
     words = options.seeds.split(",") if options.seeds else []
-    if not all(word.strip().isdecimal() for word in words) or len(set(words)) < len(words):
+    whole = all(word.strip().isdecimal() for word in words)
+    if not whole or len({int(word) for word in words}) < len(words):
         raise StackError(
             f"seeds:={options.seeds} must be different whole numbers with commas between, e.g. "
             "seeds:=1,2,3"

@@ -158,6 +158,21 @@ def test_results_say_how_trials_ended_whatever_the_bags_say(evaluation: Path) ->
     assert "ended before this trial had a result" in page.words
 
 
+def test_an_evaluation_without_a_single_bag_is_reported_by_its_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity = EvaluationIdentity("block_push", 7, 3, 150, "block_push@abc")
+    results = ResultsFolder(tmp_path, identity, resume=False)
+    results.add(TrialReport(0, Outcome.SUCCESS, final_distance=0.02))
+    results.add(TrialReport(1, Outcome.ABORTED, "reset refused: enable the arm"))
+
+    assert main([str(tmp_path)]) == 0
+
+    words = _page(tmp_path).words
+    for part in ("block push", "block_push@abc", "seed 7", "1 of 2 trials", "enable the arm"):
+        assert part in words
+
+
 def test_flipped_byte_in_a_chunk_does_not_stop_the_report(evaluation: Path) -> None:
     file = next((evaluation / "trial_000_block_push_seed0").glob("*.mcap"))
     content = bytearray(file.read_bytes())

@@ -310,6 +310,18 @@ def test_nobody_is_asked_while_the_bag_is_open_or_when_it_is_broken(bench: Bench
     assert [data["outcome"] for data in bench.stand.bags.values()] == ["success", "aborted"]
 
 
+def test_an_interrupt_while_the_bag_is_closed_asks_the_recorder_no_second_time(
+    bench: Bench,
+) -> None:
+    bench.stand.breaks = {(0, "stop"): Interrupted()}
+    end = bench.run(trials=2)
+    assert end.interrupted
+    assert bench.stand.calls.count("stop") == 1
+    assert end.reports[0].note == ""
+    (data,) = bench.stand.bags.values()
+    assert data["outcome"] == "aborted"
+
+
 def test_a_bag_that_cannot_be_completed_keeps_its_result_with_a_note(bench: Bench) -> None:
     bench.stand.breaks = {(0, "complete"): TrialAborted("the bag does not tell how it ended")}
     end = bench.run(trials=1)

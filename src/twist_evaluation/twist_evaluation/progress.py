@@ -51,13 +51,22 @@ def trial_line(report: TrialReport, counts: Tally) -> str:
     return line
 
 
+def success(counts: Tally) -> str:
+    """The success rate with its interval."""
+    rate = counts.rate
+    return (
+        f"success {counts.successes}/{counts.run} = {rate.estimate:.0%}"
+        f"   95 % interval {rate.low:.0%} to {rate.high:.0%} (Wilson)"
+    )
+
+
 def closing(
     counts: Tally,
     reports: tuple[TrialReport, ...],
     reason: str,
     output: Path,
     recorded: bool,
-    folders: Sequence[Path] = (),
+    folders: Sequence[Path],
 ) -> str:
     """The summary at the end.
 
@@ -67,16 +76,12 @@ def closing(
         reason: why it ended early; empty when it did not.
         output: folder of the evaluation.
         recorded: whether there are bags.
-        folders: of the results; empty where that is `output`.
+        folders: of the results, one for each seed.
     """
     judged = [r for r in reports if r.outcome not in OPEN]
     lines = [""]
     if counts.run:
-        rate = counts.rate
-        lines.append(
-            f"success {counts.successes}/{counts.run} = {rate.estimate:.0%}"
-            f"   95 % interval {rate.low:.0%} to {rate.high:.0%} (Wilson)"
-        )
+        lines.append(success(counts))
         unjudged = f"   not judged {counts.not_judged}" if counts.not_judged else ""
         lines.append(f"failures {counts.failures}   aborted {counts.aborted}{unjudged}")
     if judged:
@@ -93,7 +98,7 @@ def closing(
             f"ended early after {counts.run} of {counts.planned} trials: {reason or 'see above'}"
         )
         lines.append(f"continue with the same arguments and resume:=true output:={output}")
-    lines += [f"results {folder / RESULTS_FILE}" for folder in folders or [output]]
+    lines += [f"results {folder / RESULTS_FILE}" for folder in folders]
     if recorded and counts.run:
         lines.append(f"report  twist-report {output}")
     return "\n".join(lines)

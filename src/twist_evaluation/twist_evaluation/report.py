@@ -15,6 +15,7 @@ from pathlib import Path
 from twist_evaluation.bag_writer import BagError
 from twist_evaluation.report_evidence import read_evidence
 from twist_evaluation.report_page import render_page
+from twist_evaluation.results import TrialReport
 from twist_evaluation.trial_record import TrialRecord, UnreadableBag, read_trials
 from twist_evaluation.video import VideoError, write_video
 
@@ -31,6 +32,7 @@ class Report:
         video: the MP4, or None.
         video_note: why there is no video; empty when there is one.
         records: trials shown.
+        without_bag: trials counted that have no readable bag.
         unreadable: bags named, but not shown.
     """
 
@@ -38,6 +40,7 @@ class Report:
     video: Path | None
     video_note: str
     records: tuple[TrialRecord, ...]
+    without_bag: tuple[TrialReport, ...]
     unreadable: tuple[UnreadableBag, ...]
 
 
@@ -50,11 +53,16 @@ def make_report(folder: Path, output: Path, *, video: bool = True) -> Report:
         video: whether to make one.
 
     Raises:
-        BagError: the folder is missing, or holds no bag.
+        BagError: the folder is missing, or holds neither bags nor results.
         OSError: `output` cannot be written.
     """
-    found, unreadable = read_trials(folder)
     evidence = read_evidence(folder)
+    try:
+        found, unreadable = read_trials(folder)
+    except BagError:
+        if not evidence.results:
+            raise
+        found, unreadable = [], []  # not recorded, or each trial ended before it had a bag
     records = [evidence.judged(one) for one in found if not evidence.is_superseded(one.folder)]
     records.sort(key=lambda record: (record.folder.parent.name, record.trial))
     output.mkdir(parents=True, exist_ok=True)
@@ -74,7 +82,8 @@ def make_report(folder: Path, output: Path, *, video: bool = True) -> Report:
         os.replace(temporary, page)
     finally:
         temporary.unlink(missing_ok=True)
-    return Report(page, movie, note, tuple(records), tuple(unreadable))
+    bare = tuple(evidence.without_bag(records))
+    return Report(page, movie, note, tuple(records), bare, tuple(unreadable))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"not shown: {bag.folder}: {bag.reason}", file=sys.stderr)
     print(f"page   {report.page}")
     print(f"video  {report.video or report.video_note}")
-    if not report.records:
+    if not report.records and not report.without_bag:
         return 2
     return 1 if report.unreadable else 0
 

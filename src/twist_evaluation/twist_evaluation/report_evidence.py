@@ -12,7 +12,13 @@ from pathlib import Path
 
 from twist_evaluation.blind_comparison import SEALED_FILE
 from twist_evaluation.comparison import Comparison, compare_blind
-from twist_evaluation.results import RESULTS_FILE, ResultsError, TrialReport, read_all_results
+from twist_evaluation.results import (
+    RESULTS_FILE,
+    EvaluationIdentity,
+    ResultsError,
+    TrialReport,
+    read_all_results,
+)
 from twist_evaluation.trial_record import TrialRecord
 
 _NO_RESULT = "not counted: the evaluation was ended before this trial had a result"
@@ -23,6 +29,7 @@ class Evidence:
     """Beside the bags.
 
     Attributes:
+        identities: of the evaluations, one for each seed.
         results: of the last attempt at each trial.
         folders: those whose results these are.
         again: attempts that were run again, and are not counted.
@@ -31,6 +38,7 @@ class Evidence:
         unreadable: results that cannot be read, and why.
     """
 
+    identities: tuple[EvaluationIdentity, ...] = ()
     results: tuple[TrialReport, ...] = ()
     folders: tuple[Path, ...] = ()
     again: tuple[TrialReport, ...] = ()
@@ -79,13 +87,15 @@ def _is_of(report: TrialReport, bag: Path) -> bool:
 
 def read_evidence(folder: Path) -> Evidence:
     """Reads results and comparison of an evaluation's folder, and of its seeds' folders."""
+    identities: list[EvaluationIdentity] = []
     results: list[TrialReport] = []
     again: list[TrialReport] = []
     folders, unreadable = [], []
     for place in (folder, *sorted(folder.glob("seed*"))):
         if (place / RESULTS_FILE).exists():
             try:
-                _, current, superseded = read_all_results(place / RESULTS_FILE)
+                identity, current, superseded = read_all_results(place / RESULTS_FILE)
+                identities.append(identity)
                 results += current
                 again += superseded
                 folders.append(place)
@@ -98,5 +108,11 @@ def read_evidence(folder: Path) -> Evidence:
         except ResultsError as error:
             sealed = str(error)
     return Evidence(
-        tuple(results), tuple(folders), tuple(again), comparison, sealed, tuple(unreadable)
+        tuple(identities),
+        tuple(results),
+        tuple(folders),
+        tuple(again),
+        comparison,
+        sealed,
+        tuple(unreadable),
     )

@@ -76,10 +76,12 @@ def render_page(
     known = [outcome for outcome in outcomes if outcome is not None]
     rate = wilson_interval(known.count(Outcome.SUCCESS), len(known))
     first = records[0].custom_data if records else {}
+    task = first.get("task") or next((one.task for one in evidence.identities), "evaluation")
+    seeds = _distinct(records, "seed") or [str(one.seed) for one in evidence.identities]
     return environment.get_template("report.html.j2").render(
-        title=(first.get("task") or "evaluation").replace("_", " "),
+        title=task.replace("_", " "),
         folder=folder,
-        seeds=", ".join(_distinct(records, "seed")) or "unknown",
+        seeds=", ".join(seeds) or "unknown",
         checkpoints=_checkpoints(records, evidence),
         recorded=_moment(min((r.start for r in records), default=math.nan)),
         successes=known.count(Outcome.SUCCESS),
@@ -146,7 +148,8 @@ def _tiles(records: Sequence[TrialRecord]) -> list[Tile]:
 def _checkpoints(records: Sequence[TrialRecord], evidence: Evidence) -> str:
     if evidence.comparison is not None:
         return " and ".join(name.partition(" ")[0] for name in evidence.comparison.names)
-    told = [name.partition("/")[0] for name in _distinct(records, "checkpoint")]
+    names = _distinct(records, "checkpoint") or [one.checkpoint for one in evidence.identities]
+    told = [name.partition("/")[0] for name in names if name]
     return ", ".join(dict.fromkeys(told)) or "not told"
 
 

@@ -170,7 +170,7 @@ class TrialRunner:
             self._conduct(trial, self._plan.run(trial), course)
             # Before anybody is asked: an answer may take minutes, and a trial without its record
             # is not one to be judged.
-            self._close_bag(course, {})
+            self._close_bag(course)
             verdict = self._judge.judge(self._results.picture_file(trial))
             outcome = Outcome.SUCCESS if verdict.success else Outcome.FAILURE
         except NotJudged as error:
@@ -233,10 +233,7 @@ class TrialRunner:
                 "picture": Path(verdict.picture).name,
             }
             try:
-                if course.recording_open:
-                    self._close_bag(course, ending)
-                else:
-                    self._stand.complete_recording(Path(course.recording), ending)
+                self._end_recording(course, ending)
             except TrialAborted as error:
                 # The result below says all of it; only the bag does not.
                 course.add_note(str(error))
@@ -258,15 +255,19 @@ class TrialRunner:
             note=course.note,
         )
 
-    def _close_bag(self, course: _Course, ending: dict[str, str]) -> None:
+    def _close_bag(self, course: _Course) -> None:
+        """Closes the bag before the trial is judged; `_end_recording` completes it."""
+        if course.recording_open:
+            # Asked once, whatever comes of it: a recorder that is asked again has nothing open.
+            course.recording_open = False
+            course.add_note(self._stand.stop_recording({}))
+
+    def _end_recording(self, course: _Course, ending: dict[str, str]) -> None:
         if not course.recording_open:
+            self._stand.complete_recording(Path(course.recording), ending)
             return
-        try:
-            course.add_note(self._stand.stop_recording(ending))
-        except TrialAborted:
-            course.recording_open = False  # the recorder has closed it, and says what is wrong
-            raise
         course.recording_open = False
+        course.add_note(self._stand.stop_recording(ending))
 
     def _who(self, outcome: Outcome, verdict: Verdict) -> str:
         return "" if outcome in OPEN else verdict.by or self._judge.name

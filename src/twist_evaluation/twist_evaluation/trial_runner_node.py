@@ -156,19 +156,17 @@ def run_evaluation(node: Node) -> EvaluationEnd:
     def run_stage(stage: Stage) -> EvaluationEnd:
         stand.begin(stage.identity)
         judging.begin(stage.results)
-        folder, todo = stage.results.folder, len(stage.results.open_trials())
-        _say(progress.heading(stage.identity, folder, todo))
+        todo = len(stage.results.open_trials())
+        _say(progress.heading(stage.identity, stage.results.folder, todo))
         runner = TrialRunner(stand, judging.judge, stage.results, rules, _say, stage.plan)
         end = runner.run()
-        _say(progress.closing(end.counts, end.reports, end.reason, folder, values["record"]))
+        if len(campaign.stages) > 1:
+            _say(f"\nseed {stage.identity.seed}: {progress.success(end.counts)}\n")
         return end
 
     end = campaign.run(run_stage)
-    if len(campaign.stages) > 1:
-        folders = [stage.results.folder for stage in campaign.stages]
-        _say(
-            progress.closing(end.counts, end.reports, end.reason, output, values["record"], folders)
-        )
+    folders = [stage.results.folder for stage in campaign.stages]
+    _say(progress.closing(end.counts, end.reports, end.reason, output, values["record"], folders))
     if campaign.sealed is not None:
         _say(f"which checkpoint did better: twist-compare {output}")
     return end

@@ -153,7 +153,10 @@ class Judge:
             _require(overdue == 0.0, lambda: f"a command is repeated for {overdue:.3f} s")
 
     def gripper_goal(self, now: float, *, opening: bool) -> None:
-        """The gripper was told something; `opening` it before the first step may be repeated."""
+        """The gripper was told something.
+
+        An `opening` may be repeated: before the first step, and where the last one was in vain.
+        """
         with self._noting():
             _require(self.active, lambda: "a gripper command while the node is not active")
             _require(self.stop_at is None, lambda: "a gripper command after a stop")

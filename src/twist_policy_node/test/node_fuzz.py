@@ -192,6 +192,7 @@ class FuzzWorld:
         self._last_picture = 0
         self._last_sent: Any = None
         self._frame_id = "camera"
+        self._opened_in_vain = self._opening = False
         self._halted_since: float | None = None
         self._fault_seen: Any = None
         self._last_stamp = Time()
@@ -252,7 +253,9 @@ class FuzzWorld:
     def goal_sent(self, name: str, goal: Any) -> Answer:
         answer = Answer()
         self._note_fault()
-        opening = "move" in name and not self.running
+        # One that failed may be sent again as soon as it is over, and only an opening.
+        opening = "move" in name and (not self.running or self._opened_in_vain)
+        self._opened_in_vain, self._opening = False, "move" in name
         self.judge.gripper_goal(self.time.now, opening=opening)
         delay = {"late": self.rng.uniform(0.0, 3.0), "mute": math.inf}.get(self.gripper, 0.01)
         self._pending.append((self.time.now + delay, answer, name, goal))
@@ -303,6 +306,7 @@ class FuzzWorld:
                 success=self.gripper != "fails" and self.rng.random() < 0.9,
                 error=self.rng.choice(("", "", "", "libfranka: boom")),
             )
+            self._opened_in_vain = self._opening and not (status == 4 and result.success)
             answer.answer(SimpleNamespace(status=status, result=result))
             return
         result_answer = Answer()

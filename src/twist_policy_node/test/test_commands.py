@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from twist_policy.action_gate import GateError
 from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import (
     CommandMode,
@@ -58,6 +59,31 @@ def test_a_tool_that_starts_tilted_beside_the_workspace_is_led_in_at_the_speed_o
         last = command
     np.testing.assert_allclose(last.orientation, DOWN, atol=1e-12)
     assert periods == pytest.approx(angle / 0.05 / share, abs=2)
+
+
+def test_an_arm_that_is_pushed_while_it_is_led_in_is_not_led_on(contract: PolicyContract) -> None:
+    shaper = CommandShaper(contract, CommandMode.POSE)
+    shaper.limit_speed(0.1)
+    above = np.array([0.0, 0.0, 0.03])
+    shaper.start(pose(TIP + above))
+    shaper.move(TIP, np.zeros(3), pose(TIP + above))
+    pushed = pose(TIP - above)
+    with pytest.raises(GateError, match=r"0.05\d m away from where it is being led"):
+        shaper.move(TIP, np.zeros(3), pushed)
+
+
+def test_an_arm_that_is_pushed_out_of_the_workspace_is_never_told_to_stay_there(
+    contract: PolicyContract,
+) -> None:
+    """The gate's target is the command, however far the arm is from the last one."""
+    shaper = CommandShaper(contract, CommandMode.POSE)
+    edge = np.array([contract.workspace.upper[0] - 0.005, 0.0, 0.05])
+    shaper.start(pose(edge))
+    shaper.move(edge, np.zeros(3), pose(edge))
+    back = edge + np.array([0.005, 0.0, 0.0])
+    command = shaper.move(back, back - edge, pose(edge + np.array([0.06, 0.0, 0.0])))
+    assert isinstance(command, PoseCommand)
+    np.testing.assert_allclose(command.position, back + TOOL, atol=1e-12)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.1])

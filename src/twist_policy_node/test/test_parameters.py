@@ -42,7 +42,9 @@ def test_every_default_satisfies_its_own_row_and_all_rows_together(
     assert len(ROWS) == len(TABLE)
 
 
-@pytest.mark.parametrize("name", ["franka-gripper", "left gripper", "1st", "a//b", "a/"])
+@pytest.mark.parametrize(
+    "name", ["franka-gripper", "left gripper", "1st", "a//b", "a/", "~a", "//a"]
+)
 def test_a_gripper_that_no_node_can_have_is_refused_by_name(
     gripper_contract: PolicyContract, name: str
 ) -> None:

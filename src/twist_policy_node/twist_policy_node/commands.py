@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from twist_policy.action_gate import GateError
 from twist_policy.contract import PolicyContract
 from twist_policy_node.tool_frame import ToolFrame, rotation_vector, turned
 
@@ -137,6 +138,9 @@ class CommandShaper:
             delta: target minus the previous target, metres, (3,).
             pose: measured pose at the decision.
             previous: the command that the arm follows now; None when it stands.
+
+        Raises:
+            GateError: the arm was moved while it was being led in.
         """
         if self.mode is CommandMode.POSE:
             return self._lead_on(target, pose)
@@ -154,14 +158,18 @@ class CommandShaper:
     def _lead_on(self, target: FloatArray, pose: ToolPose) -> PoseCommand:
         """The pose towards `target` that is within reach of the last one in a control period."""
         tip, orientation = self._commanded or (pose.tool_tip, pose.orientation)
-        if float(np.linalg.norm(tip - pose.tool_tip)) > self._leash:
-            tip = pose.tool_tip  # somebody has pushed the arm on the way
         way = _shortened(target - tip, _ROUNDING * self.speed_limit * self._period)
         turn = rotation_vector(self.tool.orientation, orientation)
         left = _shortened(turn, self._turn_limit * self._period)
         if left is turn and float(np.linalg.norm(tip + way - target)) < 1e-9:
             self._commanded = (target, self.tool.orientation)
             return PoseCommand(self.tool.ik_target(target), self.tool.orientation)
+        away = float(np.linalg.norm(tip + way - pose.tool_tip))
+        if away > _ROUNDING * self._leash:  # the gate has looked at the target alone
+            raise GateError(
+                f"the tool is {away:.3f} m away from where it is being led at the start (leash "
+                f"{self._leash} m): the arm did not follow or was moved; move it home"
+            )
         self._commanded = tip, orientation = (tip + way, turned(orientation, left))
         return PoseCommand(tip - self.tool.offset_in_base(orientation), orientation)
 

@@ -338,6 +338,7 @@ class ControlLoop:
                 np.zeros(3) if self._dry_run else gated.delta,
             )
             self._policy.commit(step.moved, step.gripper_state)
+            command = self._move(gated, pose, started)
         except Exception as error:  # whatever a network can throw must stop the arm
             self.stop(_step_fault(error), self._clock())
             return None
@@ -351,7 +352,7 @@ class ControlLoop:
             gated=gated,
             measured=pose.tool_tip,
             speed_scale=0.0 if self._dry_run else scale / self._step_periods,
-            command=self._move(gated, pose, started),
+            command=command,
             gripper=grip,
         )
         self.steps += 1
@@ -366,10 +367,9 @@ class ControlLoop:
             gated = self._gate.step(step.action, pose.tool_tip)
             step.moved = step.moved + gated.delta
             self._policy.commit(step.moved, step.gripper_state)
+            self._move(gated, pose, started)
         except Exception as error:
             self.stop(_step_fault(error), started)
-            return
-        self._move(gated, pose, started)
 
     def _move(self, gated: GatedAction, pose: ToolPose, started: float) -> Command:
         """Issues the command of one control period, which began at `started`."""

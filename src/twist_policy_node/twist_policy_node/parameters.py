@@ -18,7 +18,7 @@ from twist_policy_node.watchdogs import WatchdogLimits
 
 Value = bool | int | float | str
 
-_ROS_NAME = re.compile(r"[~/]?/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+_ROS_NAME = re.compile(r"(~/|/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 _TYPE_NAMES = {bool: "bool", int: "integer", float: "double", str: "string"}
 
 

@@ -105,6 +105,21 @@ def test_rules_that_cannot_be_imported_are_named(card_file):
         load_task_card(card_file)
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda text: text + "\ndef (", "cannot import 'reach_rules:ReachRules': SyntaxError"),
+        (lambda text: text.replace('["limit"]', '["limits"]'), "does not take this card: KeyError"),
+    ],
+)
+def test_rules_with_a_mistake_are_named_with_the_card(card_file, damage, told):
+    rules = card_file.parent / "reach_rules.py"
+    rules.write_text(damage(rules.read_text()))
+    with pytest.raises(TaskCardError, match=told) as caught:
+        load_task_card(card_file)
+    assert str(caught.value).startswith(str(card_file))
+
+
 def test_practice_is_refused_where_the_card_has_none(card_file):
     with pytest.raises(ValueError, match="no practice starts"):
         TaskEnv(str(card_file)).reset(options={"practice": True})

@@ -116,11 +116,21 @@ def make_rules(card: TaskCard) -> TaskRules:
         )
     try:
         own: Callable[[TaskCard], TaskRules] = getattr(_import(module, card.source), name)
-    except (ImportError, AttributeError) as error:
+    except TaskCardError:
+        raise
+    except Exception as error:  # the file may hold anything
         raise TaskCardError(
-            f"{card.source}: rules: cannot import {card.rules!r}: {error}"
+            f"{card.source}: rules: cannot import {card.rules!r}: {type(error).__name__}: {error}"
         ) from error
-    return own(card)
+    try:
+        return own(card)
+    except TaskCardError:
+        raise
+    except Exception as error:
+        raise TaskCardError(
+            f"{card.source}: rules: {card.rules!r} does not take this card: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _import(name: str, card: Path) -> ModuleType:
