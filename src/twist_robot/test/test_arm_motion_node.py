@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +29,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool, Trigger
 
 from twist_msgs.srv import ResetTrial
-from twist_robot.motion.arm_motion_node import ArmMotionNode
+from twist_robot.motion.arm_motion_node import END_GRACE, ArmMotionNode, serve
 from twist_sim.layout import draw_layout
 from twist_sim.task_card import load_task_card
 
@@ -292,6 +295,33 @@ def test_a_stop_is_answered_also_when_nothing_moves(stand: Any) -> None:
     assert (answer.success, answer.message) == (True, "no motion is under way")
 
 
+def test_a_stop_does_not_say_that_all_is_well_while_a_goal_that_was_given_up_may_move_the_arm(
+    stand: Any,
+) -> None:
+    lab = stand()
+    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    assert (answer.success, answer.message) == (False, lab.cell.unsure)
+    lab.cell.unsure = ""
+    answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    assert (answer.success, answer.message) == (True, "no motion is under way")
+
+
+def test_a_second_stop_says_when_the_first_has_not_ended_the_motion(stand: Any) -> None:
+    lab = stand()
+    lab.cell.arrives = False
+    future = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(lab.cell.motions) == 1)
+    lab.cell.motions[0].cancel = lambda: None  # its server does not care
+    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    assert (answer.success, answer.message) == (True, "the motion is being cancelled")
+    answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    assert (answer.success, answer.message) == (False, lab.cell.unsure)
+    lab.cell.motions[0].finish("cancelled by its server")
+    lab.wait_for(future.done)
+
+
 def test_nothing_moves_while_an_earlier_goal_is_not_known_to_have_ended(stand: Any) -> None:
     lab = stand(input_timeout=0.5)
     time.sleep(2.0)  # a new node looks around first
@@ -340,6 +370,75 @@ def test_a_signal_cancels_the_motion_and_answers_before_the_end(stand: Any) -> N
     assert future.result().message == "this node was told to end"
     lab.wait_for(lambda: not lab.node.busy)
     assert not lab.call(Trigger, "arm_motion/home", Trigger.Request()).success
+
+
+_GIVEN_UP = """
+import functools, pathlib, sys
+from types import SimpleNamespace
+from twist_robot.motion import arm_motion_node
+
+ended = pathlib.Path(sys.argv.pop())
+mover = SimpleNamespace(unsettled=lambda now: "" if ended.exists() else "a goal is unsettled")
+node = functools.partial(arm_motion_node.ArmMotionNode, lambda *_: (mover, None))
+arm_motion_node.ArmMotionNode = node
+raise SystemExit(arm_motion_node.main())
+"""
+
+
+def test_a_process_that_is_told_to_end_stays_until_its_last_goal_has_ended(
+    ros_domain_id: int, tmp_path: Path
+) -> None:
+    ended = tmp_path / "the goal has ended"
+    with subprocess.Popen(
+        [sys.executable, "-c", _GIVEN_UP, str(ended)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    ) as process:
+        assert process.stderr is not None
+        assert any("ready: panda to home" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2.0)
+        ended.touch()
+        assert process.wait(5.0) == 0
+        assert "emergency stop" not in process.stderr.read()
+
+
+def test_a_process_that_is_told_to_end_does_not_stay_for_ever_and_asks_for_the_emergency_stop(
+    ros_domain_id: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    context = rclpy.Context()
+    rclpy.init(
+        context=context, domain_id=ros_domain_id, signal_handler_options=SignalHandlerOptions.NO
+    )
+    asked: list[float] = []
+
+    def unsettled(now: float) -> str:
+        asked.append(now)
+        return "an earlier goal may still move the arm: use the emergency stop if it does"
+
+    mover: Any = SimpleNamespace(unsettled=unsettled)
+    node = ArmMotionNode(lambda *_: (mover, None), context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    ended = threading.Event()
+    ended.set()
+    serve(node, executor, ended, grace=0.5)
+    assert asked[-1] - asked[0] >= 0.4
+    assert "use the emergency stop if it does" in capfd.readouterr().err
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+
+
+def test_the_time_to_end_fits_between_homings_own_and_the_launchs() -> None:
+    roles = pytest.importorskip("twist_bringup.lab_roles")
+    profile = SimpleNamespace(
+        name="fr3", home="trajectory", trajectory_controller="arm", joint_states="joint_states"
+    )
+    process = roles.arm_motion(SimpleNamespace(task="block_push"), profile)
+    assert 5.0 < END_GRACE <= process.stop_grace - 1.0
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,29 @@ def test_a_motion_that_ignores_being_cancelled_is_an_emergency() -> None:
     assert "emergency stop" in cell.homing.error
 
 
+def test_what_the_mover_knows_of_a_motion_that_ignores_being_cancelled_is_told() -> None:
+    cell = stand()
+    cell.cancel_takes = 60.0
+    cell.run(0.5)
+    cell.unsure = "/arm/do may still move the arm; the controller stays off"
+    cell.homing.stop("stopped by a person")
+    cell.run(5.5)
+    assert cell.homing.error.startswith("stopped by a person; it did not end within 5 s")
+    assert cell.homing.error.endswith(cell.unsure)
+
+
+def test_only_a_motion_that_is_neither_cancelled_nor_given_up_is_under_way() -> None:
+    cell = stand()
+    assert not cell.homing.moving
+    cell.run(0.5)
+    assert cell.homing.moving
+    cell.motions[0].message = "did not answer; waiting until its goal has ended"
+    assert not cell.homing.moving
+    cell.motions[0].message = ""
+    cell.homing.stop("stopped by a person")
+    assert not cell.homing.moving
+
+
 @pytest.mark.parametrize(
     ("attribute", "value", "message"),
     [

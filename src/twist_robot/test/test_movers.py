@@ -13,7 +13,7 @@ import pytest
 from motion_fakes import ABOVE, HOME, JOINTS, PTP, START, TRAJECTORY, ActionClient, FakeService
 
 from twist_robot.motion.joint_targets import arm_limits
-from twist_robot.motion.motions import MotionRequest, MotionState
+from twist_robot.motion.motions import Motion, MotionRequest, MotionState
 from twist_robot.motion.moveit_mover import MoveItMover, PlannerProcess, PlannerSettings
 from twist_robot.motion.movers import MoverError, make_mover
 from twist_robot.motion.ptp_mover import PtpMover
@@ -131,6 +131,57 @@ def test_after_a_failed_or_cancelled_ptp_motion_the_controller_is_active_again()
     assert motion.message == "cancelled"
 
 
+def given_up() -> tuple[ActionClient, FakeService, PtpMover, Motion]:
+    """A PTP goal that its server has not answered within five seconds."""
+    client, controller = ActionClient(), FakeService()
+    mover = PtpMover(
+        client,
+        PTP,
+        max_velocity=0.3,
+        tolerance=0.01,
+        switch_controller=controller.switch,
+        controller="arm_controller",
+    )
+    motion = mover.start(REQUEST, 0.0)
+    controller.answer()
+    assert motion.poll(0.1) is MotionState.RUNNING
+    assert motion.poll(5.2) is MotionState.RUNNING
+    return client, controller, mover, motion
+
+
+def test_the_controller_is_not_active_beside_a_ptp_goal_that_was_given_up() -> None:
+    client, controller, mover, motion = given_up()
+    client.accept()  # late: the arm moves
+    for now in (5.3, 6.0, 8.0):
+        assert motion.poll(now) is MotionState.RUNNING
+        assert controller.asked == [False]
+    assert "switch_controllers --activate arm_controller" in mover.unsettled(8.1)
+    client.finish(5)
+    assert motion.poll(8.15) is MotionState.RUNNING
+    assert controller.asked == [False, True]
+    controller.answer()
+    assert motion.poll(8.2) is MotionState.FAILED
+    assert "did not answer within 5 s" in motion.message
+    assert "stays off" not in motion.message
+    assert mover.unsettled(8.3) == ""
+
+
+def test_a_controller_that_stays_off_is_named_with_the_command() -> None:
+    client, controller, mover, motion = given_up()
+    client.accept()
+    assert motion.poll(8.3) is MotionState.FAILED
+    assert controller.asked == [False]
+    assert "use the emergency stop if the arm moves" in motion.message
+    assert (
+        "has not ended within another 3 s, so the controller arm_controller stays off: when the "
+        "arm stands still, switch it on with ros2 control switch_controllers --activate "
+        "arm_controller"
+    ) in motion.message
+    assert "arm_controller stays off" in mover.unsettled(8.4)
+    client.finish(5)
+    assert mover.unsettled(8.5) == ""
+
+
 SETTINGS = PlannerSettings(
     moveit_config="moveit_resources_panda_moveit_config",
     move_group="panda_arm",
@@ -186,6 +237,7 @@ def moveit(planner: PlannerProcess, client: ActionClient) -> MoveItMover:
         follower(client),
         limits=arm_limits("panda"),
         max_velocity=0.3,
+        max_acceleration=0.5,
         planning_time=1.0,
     )
 
@@ -227,6 +279,27 @@ def test_moveit_plans_around_table_and_tool_after_the_lift_and_its_plan_is_follo
     assert "box [1.35, 1.2, 0.04] at (0.275, 0.0, -0.025) in panda_link0" in log
     assert "cylinder [0.19, 0.03] on panda_link8" in log
     assert "velocity 0.1" in log
+
+
+def test_what_moveit_planned_is_sent_from_where_the_arm_stands_within_both_limits(
+    fake_moveit: Any,
+) -> None:
+    client = ActionClient()
+    seen = START + 0.01  # MoveIt's own reading of the joint states
+    mover = moveit(fake_moveit(start=seen.tolist(), middle=(START + 0.02).tolist()), client)
+    until(lambda: mover.missing() == "")
+    motion = mover.start(MotionRequest(START, None, HOME), 0.0)
+    until(lambda: motion.poll(0.0) is MotionState.RUNNING and len(client.goals) == 1)
+    points = client.goals[0].trajectory.points
+    assert len(points) == 4
+    assert list(points[0].positions) == START.tolist()
+    times = [p.time_from_start.sec + p.time_from_start.nanosec * 1e-9 for p in points]
+    assert times[0] == 0
+    # From rest to rest the largest acceleration is 10 / sqrt 3 of way / time^2.
+    for before, after, begin, end in zip(points, points[1:], times, times[1:], strict=False):
+        way = float(np.max(np.abs(np.subtract(after.positions, before.positions))))
+        assert 1.875 * way / (end - begin) <= 0.3 * 1.001
+        assert 10 / np.sqrt(3) * way / (end - begin) ** 2 <= 0.5 * 1.001
 
 
 @pytest.mark.parametrize(

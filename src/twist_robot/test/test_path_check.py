@@ -11,10 +11,11 @@ from motion_fakes import HOME, START
 
 from twist_robot.motion.joint_path import PathPoint, joint_path
 from twist_robot.motion.joint_targets import ARMS, READY, arm_limits
-from twist_robot.motion.path_check import path_trouble, slowed
+from twist_robot.motion.path_check import from_rest, path_trouble, slowed
 
 ZERO = np.zeros(7)
 PANDA = arm_limits("panda")
+ANY = 1e6  # an acceleration that limits nothing
 
 
 def good(speed: float = 0.2) -> list[PathPoint]:
@@ -36,7 +37,7 @@ def trouble(path: list[PathPoint]) -> str:
 def test_a_path_within_all_limits_is_followed_as_it_is() -> None:
     path = good()
     assert trouble(path) == ""
-    assert slowed(path, 0.3) == path
+    assert slowed(path, 0.3, ANY) == path
 
 
 def test_a_path_that_makes_no_sense_is_refused() -> None:
@@ -56,6 +57,65 @@ def test_a_path_from_elsewhere_to_elsewhere_or_that_ends_in_motion_is_refused() 
     assert "planned from elsewhere: 0.100 rad" in trouble(changed(0, positions=START + 0.1))
     assert "away from home of block_push" in trouble(changed(-1, positions=HOME.array() + 0.1))
     assert "ends at 0.500 rad/s instead of at rest" in trouble(changed(-1, velocities=ZERO + 0.5))
+    assert "begins at 2.000 rad/s instead of at rest" in trouble(changed(0, velocities=ZERO + 2.0))
+
+
+def test_the_way_to_the_first_point_takes_a_time_that_the_arm_can_keep() -> None:
+    # Within the tolerance of where the arm stands, but to be there 1 ms later.
+    path = changed(0, time=0.001, positions=START + 0.045)
+    assert "rad/s, the arm can do" in trouble(path)
+
+
+@pytest.mark.parametrize("away", [1e-5, 0.001, 0.045])
+def test_a_first_point_at_time_0_that_is_not_where_the_arm_stands_is_not_jumped_to(
+    away: float,
+) -> None:
+    path = changed(0, positions=START + away, accelerations=ZERO + 0.1)
+    assert trouble(path) == ""
+    whole = from_rest(path, START)
+    assert np.array_equal(whole[0].positions, START)
+    assert whole[0].time == 0
+    assert np.array_equal(whole[1].positions, path[0].positions)
+    assert not whole[1].accelerations.any()
+    first_way = whole[:2]
+    assert slowed(first_way, 0.1, 0.3) == first_way  # slower than the node's own defaults
+    waits = whole[1].time
+    assert [p.time for p in whole[2:]] == pytest.approx([p.time + waits for p in path[1:]])
+
+
+def moveits_plan(velocity: float, acceleration: float) -> list[PathPoint]:
+    """As MoveIt's time parametrisation gives it: trapezoidal speed, sampled every 0.1 s.
+
+    Its first point is the start state at time 0, at rest, with the full acceleration already.
+    """
+    way = HOME.array() - START
+    longest = float(np.max(np.abs(way)))
+    rise = velocity / acceleration
+    end = longest / velocity + rise
+    path = []
+    for time in [*np.arange(0.0, end, 0.1), end]:
+        if time < rise:
+            place, speed, pull = acceleration * time**2 / 2, acceleration * time, acceleration
+        elif time <= end - rise:
+            place, speed, pull = velocity * (time - rise / 2), velocity, 0.0
+        else:
+            left = end - time
+            place = longest - acceleration * left**2 / 2
+            speed, pull = acceleration * left, -acceleration
+        unit = way / longest
+        path.append(PathPoint(float(time), START + place * unit, speed * unit, pull * unit))
+    return path
+
+
+def test_moveits_own_plan_from_where_the_arm_stands_is_followed_as_it_is() -> None:
+    path = moveits_plan(0.15, 0.2)
+    assert trouble(path) == ""
+    assert from_rest(path, START) == path
+    assert slowed(path, 0.3, 0.5) == path
+    # Between two points of one that is planned to the limits, the polynomial goes beyond them.
+    path = moveits_plan(0.3, 0.5)
+    assert trouble(path) == ""
+    assert 1.0 <= slowed(path, 0.3, 0.5)[-1].time / path[-1].time < 1.3
 
 
 def test_the_wild_middle_of_a_path_is_refused() -> None:
@@ -105,7 +165,7 @@ def test_a_speed_that_the_arm_cannot_do_is_refused_stated_or_not() -> None:
 def test_a_fast_path_is_the_same_way_in_more_time(most: float) -> None:
     path = good(speed=1.5)
     assert trouble(path) == ""
-    slow = slowed(path, most)
+    slow = slowed(path, most, ANY)
     assert [p.positions.tolist() for p in slow] == [p.positions.tolist() for p in path]
     factor = slow[-1].time / path[-1].time
     fastest = max(float(np.max(np.abs(p.velocities))) for p in path)
@@ -121,10 +181,29 @@ def test_a_fast_path_is_the_same_way_in_more_time(most: float) -> None:
 
 def test_at_most_means_also_between_the_points_where_no_speed_is_stated() -> None:
     path = [PathPoint(0.0, START, ZERO, ZERO), PathPoint(1.0, HOME.array(), ZERO, ZERO)]
-    slow = slowed(path, 0.1)
+    slow = slowed(path, 0.1, ANY)
     # From rest to rest: the largest velocity is 15/8 of the mean one.
     longest = float(np.max(np.abs(HOME.array() - START)))
     assert slow[-1].time == pytest.approx(1.875 * longest / 0.1)
+
+
+@pytest.mark.parametrize("most", [0.5, 1.0])
+def test_a_path_that_accelerates_too_much_is_the_same_way_in_more_time(most: float) -> None:
+    # 0.02 rad from rest to rest in 40 ms: slow enough at 0.94 rad/s, but 72 rad/s^2.
+    near = HOME.array() - np.array([0.02, 0, 0, 0, 0, 0, 0])
+    path = [PathPoint(0.0, near, ZERO, ZERO), PathPoint(0.04, HOME.array(), ZERO, ZERO)]
+    assert path_trouble(path, near, HOME, PANDA) == ""
+    slow = slowed(from_rest(path, near), 1.0, most)
+    # From rest to rest: the largest acceleration is 10 / sqrt 3 of way / time^2.
+    assert 10 / np.sqrt(3) * 0.02 / slow[-1].time ** 2 == pytest.approx(most, rel=1e-3)
+    assert slow[-1].time == pytest.approx(np.sqrt(10 / np.sqrt(3) * 0.02 / most), rel=1e-3)
+
+
+def test_accelerations_that_are_stated_count() -> None:
+    path = changed(4, accelerations=ZERO + 8.0)
+    slow = slowed(from_rest(path, START), 0.3, 0.5)
+    assert slow[-1].time >= 4.0 * path[-1].time * 0.999
+    assert max(np.max(np.abs(p.accelerations)) for p in slow) <= 0.5 + 1e-9
 
 
 @pytest.mark.parametrize("arm", ARMS)

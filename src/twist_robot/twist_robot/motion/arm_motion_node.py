@@ -45,6 +45,12 @@ NODE_NAME = "arm_motion"
 _POLL_PERIOD = 0.02
 _SPIN_TIMEOUT = 0.1
 _RULES = HomingRules()
+END_GRACE = 8.0
+"""Seconds after a signal in which a motion is cancelled, and is known to have ended.
+
+More than homing waits for a cancelled motion (5 s), so that its answer is sent; less than the
+launch's time until the next signal (`stop_grace` in twist_bringup's ``lab_roles``, 10 s).
+"""
 
 PARAMETERS = (
     ParameterRow("task", "block_push", "Task card: a shipped one's name, or a YAML file's path."),
@@ -153,8 +159,18 @@ class ArmMotionNode(Node):
 
     @property
     def busy(self) -> bool:
-        """Whether the arm moves, or somebody waits for an answer."""
-        return self._owed > 0
+        """Whether the arm moves or may still move, or somebody waits for an answer."""
+        return self._owed > 0 or bool(self.unsettled())
+
+    def unsettled(self) -> str:
+        """What a goal that was given up may still do, with the cure; empty when nothing.
+
+        It is cancelled again and again by that: not to be asked while a motion is wanted.
+        """
+        try:
+            return self._mover.unsettled(time.monotonic())
+        except Exception as error:  # would end this process, and the cancelling with it
+            return f"{type(error).__name__}: {error}; use the emergency stop if the arm moves"
 
     def end(self, reason: str) -> None:
         """Cancels a motion under way and refuses new ones; signal-safe."""
@@ -213,10 +229,11 @@ class ArmMotionNode(Node):
     def _on_timer(self) -> None:
         self._hold.look()
         if not self._hold.active and not self._released.done():
-            self._released.set_result(None)
+            # In here nothing new can have started that this would cancel.
+            self._released.set_result(self.unsettled())
         if self._homing is not None:
             self._carry_on(self._homing)
-        elif not self._hold.active and not self._mover.unsettled(time.monotonic()):
+        elif not self._hold.active and not self.unsettled():
             self._timer.cancel()
 
     def _wake(self) -> None:
@@ -287,18 +304,54 @@ class ArmMotionNode(Node):
     async def _on_stop(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        response.success = True
-        response.message = "no motion is under way"
-        if self._homing is not None:
-            response.message = "the motion is being cancelled"
-            self._guarded(self._homing, lambda homing: homing.stop("stopped by ~/stop"))
+        homing = self._homing
+        cancelling = homing is not None and homing.moving
+        if homing is not None:
+            self._guarded(homing, lambda homing: homing.stop("stopped by ~/stop"))
         self._hold.stop()
         if self._released.done():
             self._released = Future()
         self._wake()
         # The arm is being stopped; the answer waits until what was asked before it is refused.
-        await self._released
+        unsettled = await self._released
+        cancelling = cancelling and homing is not None and not homing.over
+        # A motion that is cancelled now has time to end; what was given up before, had it.
+        response.success = cancelling or not unsettled
+        if response.success:
+            response.message = (
+                "no motion is under way" if homing is None else "the motion is being cancelled"
+            )
+        else:
+            response.message = unsettled
         return response
+
+
+def serve(
+    node: ArmMotionNode,
+    executor: SingleThreadedExecutor,
+    ended: threading.Event,
+    grace: float = END_GRACE,
+) -> None:
+    """Serves until `ended`, and then until the arm is known to stand.
+
+    Args:
+        node: was added to `executor`.
+        executor: spun by this thread.
+        ended: set by a signal.
+        grace: seconds after which it ends although the arm may still move; it says so.
+    """
+    while not ended.is_set():
+        executor.spin_once(timeout_sec=_SPIN_TIMEOUT)
+    deadline = time.monotonic() + grace
+    while node.busy:
+        if time.monotonic() > deadline:
+            trouble = node.unsettled() or "use the emergency stop if the arm moves"
+            node.get_logger().fatal(
+                f"{grace:g} s after it was told to end, this node ends, and with it the cancelling "
+                f"of an earlier motion: {trouble}"
+            )
+            return
+        executor.spin_once(timeout_sec=_SPIN_TIMEOUT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -326,8 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not ended.is_set() or node.busy:
-            executor.spin_once(timeout_sec=_SPIN_TIMEOUT)
+        serve(node, executor, ended)
     finally:
         node.close()
         node.destroy_node()

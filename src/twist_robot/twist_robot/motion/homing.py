@@ -112,6 +112,13 @@ class Homing:
         self._reading: JointReading | None = None
 
     @property
+    def moving(self) -> bool:
+        """Whether a motion is under way that was neither cancelled nor given up."""
+        return (
+            self.step is HomingStep.MOTION and self._motion is not None and not self._motion.message
+        )
+
+    @property
     def over(self) -> bool:
         """Whether it has ended; `error` tells how."""
         return self.step is HomingStep.OVER
@@ -241,7 +248,8 @@ class Homing:
             self._try_again = False
             self.error = (
                 f"{self.error or 'the motion took too long'}; it did not end within "
-                f"{_CANCEL_TIMEOUT:g} s of being cancelled: use the emergency stop if the arm moves"
+                f"{_CANCEL_TIMEOUT:g} s of being cancelled: "
+                f"{self._mover.unsettled(now) or 'use the emergency stop if the arm moves'}"
             )
             self.step = HomingStep.OVER
         elif self._try_again:

@@ -24,7 +24,7 @@ from twist_robot.motion.motions import (
     MotionSequence,
     MotionState,
 )
-from twist_robot.motion.path_check import path_trouble, slowed
+from twist_robot.motion.path_check import from_rest, path_trouble, slowed
 from twist_robot.motion.trajectory_mover import TrajectoryMover
 
 _ANSWER_MARGIN = 20.0
@@ -146,6 +146,7 @@ class MoveItMover:
         follower: lifts, and follows what was planned.
         limits: of the arm; a plan beyond them is refused.
         max_velocity: of any joint, rad/s; a faster plan is followed more slowly.
+        max_acceleration: of any joint, rad/s^2; likewise.
         planning_time: seconds, as the planner was told.
         configurations: names of targets that MoveIt knows by name (``ready``).
     """
@@ -157,6 +158,7 @@ class MoveItMover:
         *,
         limits: ArmLimits,
         max_velocity: float,
+        max_acceleration: float,
         planning_time: float,
         configurations: tuple[str, ...] = ("ready",),
     ) -> None:
@@ -164,6 +166,7 @@ class MoveItMover:
         self._follower = follower
         self._limits = limits
         self._max_velocity = max_velocity
+        self._max_acceleration = max_acceleration
         self._timeout = planning_time + _ANSWER_MARGIN
         self._configurations = configurations
 
@@ -195,13 +198,15 @@ class MoveItMover:
                 "configuration": target.name if named else "",
             }
         )
+        # Where the arm stands: measured, or where the controller holds it after the lift.
         start = request.start if request.via is None else request.via.array()
 
         def follow(path: list[PathPoint], at: float) -> Motion:
             trouble = path_trouble(path, start, target, self._limits)
             if trouble:
                 return FailedMotion(trouble)
-            return self._follower.follow(target.joints, slowed(path, self._max_velocity), at)
+            way = slowed(from_rest(path, start), self._max_velocity, self._max_acceleration)
+            return self._follower.follow(target.joints, way, at)
 
         return _PlannedMotion(self._planner, follow, now + self._timeout)
 

@@ -66,6 +66,7 @@ def make_mover(
         follower,
         limits=arm_limits(values["arm"]),
         max_velocity=values["max_velocity"],
+        max_acceleration=values["max_acceleration"],
         planning_time=values["planning_time"],
     )
     return mover, planner
@@ -79,6 +80,7 @@ def _ptp(node: Node, values: Mapping[str, Any]) -> PtpMover:
         max_velocity=values["max_velocity"],
         tolerance=values["tolerance"],
         switch_controller=(_switcher(node, values["controller"]) if values["controller"] else None),
+        controller=values["controller"],
     )
 
 
