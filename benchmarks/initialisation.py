@@ -1,9 +1,10 @@
 """How fast a teacher's world model learns from Glorot weights, and from PyTorch's own.
 
-    python benchmarks/initialisation.py [steps=1000] [seeds=2] [preset=cpu] [task=block_push] ...
+    python benchmarks/initialisation.py [steps=1000] [seeds=2] [seed=0] [preset=cpu] ...
 
 Both learn from the same episodes (noisy scripted and random ones, see `seed_replay`) in the same
-batches, without a behaviour. Prints the means of the losses over the last tenth of the steps.
+batches, without a behaviour, once for each of `seeds` seeds from `seed` on. Prints the means of the
+losses over the last tenth of the steps.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def main() -> None:
         raise SystemExit("steps and seeds must be 1 or more")
     config = dataclasses.replace(parse_arguments(arguments), processes=1)
     rows: dict[str, list[list[float]]] = {"PyTorch's own": [], "Glorot": []}
-    for seed in range(own["seeds"]):
+    for seed in range(config.seed, config.seed + own["seeds"]):
         for name, reset in zip(rows, (_pytorch, initialise), strict=True):
             chosen = dataclasses.replace(config, seed=seed)
             rows[name].append(_learn(chosen, reset, own["steps"], f"{name}, seed {seed}"))
@@ -69,6 +70,7 @@ def _learn(config: TrainingConfig, reset: object, steps: int, description: str) 
     seed_replay(session, replay, environments, generator)
     networks = Teacher(session)
     reset(networks.world_model)
+    networks.to(session.device)
     trainer = TeacherTrainer(networks, session, steps)
     last: list[list[float]] = []
     for step in ProgressBar(range(steps), description, unit="step"):

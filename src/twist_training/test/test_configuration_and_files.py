@@ -21,8 +21,9 @@ from twist_training.configuration import (
 )
 from twist_training.runners.pipeline import command_of
 from twist_training.session import RunError, Session
+from twist_training.storage import images as image_storage
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, sample_windows
-from twist_training.storage.images import render_training_images
+from twist_training.storage.images import is_rendered, render_training_images
 
 
 def test_arguments_change_nested_settings_with_their_types() -> None:
@@ -47,11 +48,41 @@ def test_arguments_change_nested_settings_with_their_types() -> None:
         (["teacher.batch=-1"], "must not be negative"),
         (["precision=int8"], "use auto, float32 or bfloat16"),
         (["threads=0"], "use 1 or more"),
+        (["teacher.entropy=nan"], "it must be a number"),
+        (["collection.random_fraction=1"], "leaves none for the teacher"),
+        (["distillation.steps=2"], "student_rounds 2 do not fit between 2"),
+        *(
+            ([f"{name}=0"], f"{name} is 0.*; it must be above 0")
+            for name in (
+                "teacher.rssm.groups",
+                "teacher.observation_std",
+                "teacher.environments",
+                "teacher.batch",
+                "teacher.horizon",
+                "teacher.slow_critic_every",
+                "teacher.evaluate_every",
+                "teacher.evaluation_episodes",
+                "collection.episodes",
+                "collection.environments",
+                "collection.looks",
+                "distillation.horizon",
+                "distillation.warmup_batch",
+                "distillation.evaluate_every",
+                "distillation.evaluation_episodes",
+                "evaluation.episodes",
+            )
+        ),
     ],
 )
 def test_nonsense_settings_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse_arguments(arguments)
+
+
+@pytest.mark.parametrize("name", ["student_episodes", "student_rounds"])
+def test_the_students_own_episodes_can_be_switched_off(name: str) -> None:
+    config = parse_arguments([f"distillation.{name}=0", "distillation.steps=1"]).distillation
+    assert config.rounds == 0
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
@@ -78,7 +109,8 @@ def test_the_recorded_command_repeats_the_settings() -> None:
         (["refine", "run=/nowhere", "step=3"], 2, "step"),
         (["refine", "run=/nowhere", "belief=mine"], 2, "use teacher or student"),
         (["refine", "run=/nowhere", "last=both"], 2, "use behaviour or student"),
-        (["refine", "run=/nowhere", "processes=0"], 2, "processes must be 1 or more"),
+        (["refine", "run=/nowhere", "processes=0"], 2, "processes is 0; use 1 or more"),
+        (["refine", "run=/nowhere", "device=tpu"], 2, "use cpu or cuda"),
         (["refine", "run=/nowhere", "rounds=-1"], 2, "rounds must not be negative"),
         (["refine", "run=/nowhere", "student_lr=0"], 2, "student_lr must be above 0"),
     ],
@@ -190,8 +222,46 @@ def test_episode_files_round_trip_and_damage_is_named(tmp_path: Path) -> None:
     episodes.save(path)
     np.testing.assert_array_equal(Episodes.load(path).state, episodes.state)
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(EpisodeFileError, match="delete the file"):
+    with pytest.raises(EpisodeFileError, match=r"cannot read the episodes in .*episodes\.npz"):
         Episodes.load(path)
+    path.unlink()
+    with pytest.raises(EpisodeFileError, match="are missing"):
+        Episodes.load(path)
+
+
+def _rendered(episodes: Episodes, path: Path) -> np.ndarray:
+    settings = {"task": "block_push", "looks": 1, "image_size": 4, "workers": 1, "seed": 0}
+    return render_training_images(episodes, path, textures="", **settings)
+
+
+def _all_ones(job: image_storage._RenderJob) -> tuple[int, int]:
+    np.lib.format.open_memmap(job.path, "r+")[job.first : job.first + len(job.states)] = 1
+    return job.first, len(job.states)
+
+
+def test_damaged_images_are_rendered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(image_storage, "_render", _all_ones)
+    path = tmp_path / "images.npy"
+    _rendered(_episodes(20, 3), path)
+    assert is_rendered(path)
+    os.truncate(path, 500)
+    assert not is_rendered(path)
+    assert _rendered(_episodes(20, 3), path).min() == 1
+    assert "it is rendered again" in capsys.readouterr().err
+
+
+def test_images_that_another_run_shares_are_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_storage, "_render", _all_ones)
+    theirs, mine = tmp_path / "theirs.npy", tmp_path / "mine.npy"
+    _rendered(_episodes(2, 3), theirs)
+    os.link(theirs, mine)  # killed before the file that says what is rendered came, too
+    monkeypatch.setattr(image_storage, "_render", lambda job: (job.first, 2))
+    assert _rendered(_episodes(2, 3), mine).max() == 0
+    assert np.load(theirs).min() == 1
 
 
 def test_images_that_do_not_fit_on_the_disk_are_refused_before_rendering(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -162,8 +162,9 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
-def test_a_process_that_never_joins_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "_JOINING", datetime.timedelta(seconds=20))
+@pytest.mark.timeout(200)
+def test_a_process_that_never_joins_is_named_at_once() -> None:
+    assert parallel._JOINING.total_seconds() > 200, "nobody waited for it in vain"
     config = parse_arguments(["preset=smoke"])
     expected = r"process 1 of 2 of this run ended with code 2;(.|\n)*nonsense"
     with (
@@ -173,12 +174,19 @@ def test_a_process_that_never_joins_is_named(monkeypatch: pytest.MonkeyPatch) ->
         Processes(config)
 
 
-def test_there_are_never_more_processes_than_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_are_never_more_processes_than_processors_or_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = parse_arguments(["processes=8"])
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
     assert process_count(config) == 2
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5})
     assert process_count(config) == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    for count, expected in ((0, 1), (1, 1), (3, 2), (8, 8)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert process_count(dataclasses.replace(config, device="cuda")) == expected
+    assert process_count(config) == 8
     monkeypatch.setenv("WORLD_SIZE", "2")  # torchrun has started the others
     assert process_count(config) == 1
 

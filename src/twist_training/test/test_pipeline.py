@@ -22,9 +22,11 @@ from twist_sim.appearance import AppearanceSampler
 from twist_sim.env import TaskEnv
 from twist_sim.rendering import SceneRenderer
 from twist_sim.task_card import load_task_card
+from twist_training import refinement
 from twist_training.algorithms.distillation import Student
 from twist_training.cli import main
-from twist_training.configuration import parse_arguments
+from twist_training.configuration import TrainingConfig, parse_arguments
+from twist_training.learning_curve import read_log
 from twist_training.model_card import student_over_teacher
 from twist_training.runners import teacher as teacher_stage
 from twist_training.runners.distil import (
@@ -64,7 +66,7 @@ TINY = [
     "evaluation.workers=1",
     "collection.workers=1",
 ]
-HERE = ["processes=1", "evaluation_workers=1"]
+HERE = ["processes=1"]
 """A refinement without other processes."""
 
 
@@ -216,6 +218,7 @@ def test_an_encoder_that_does_not_fit_is_refused(run_folder: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("refined_steps", "stopped_at"),
     [
+        pytest.param(0, 10, id="before its first evaluation"),
         pytest.param(0, 150, id="before its end"),
         pytest.param(200, 150, id="before the refined rules"),
         pytest.param(200, 250, id="before their first checkpoint"),
@@ -247,6 +250,11 @@ def test_an_interrupted_teacher_ends_like_an_uninterrupted_one(
     assert not torch.load(tmp_path / "parts" / "teacher.pt", weights_only=False)["finished"]
     resumed = train_teacher(Session(config, tmp_path / "parts"))
     _assert_same(whole, resumed)
+    logged = [
+        [row["step"] for row in read_log(tmp_path / folder / "teacher.jsonl")]
+        for folder in ("whole", "parts")
+    ]
+    assert logged[0] == sorted(logged[0]) == logged[1]
 
     card = load_task_card("block_push")
     for folder in ("whole", "parts"):
@@ -355,7 +363,7 @@ def test_an_interrupted_refinement_in_which_the_student_learns_ends_as_one_that_
 def test_two_processes_refine_as_one_does(run_folder: Path, tmp_path: Path) -> None:
     def refine(processes: int) -> list[dict[str, float]]:
         folder = tmp_path / str(processes)
-        options = ["steps=2", "student_steps=2", "evaluation_workers=1"]
+        options = ["steps=2", "student_steps=2"]
         command = [sys.executable, "-m", "twist_training", "refine", f"run={run_folder}"]
         command += [f"output={folder}", f"processes={processes}", *options]
         # Without AVX-512 it computes in float32, where one process and two can be told from noise.
@@ -384,6 +392,59 @@ def test_a_refinement_is_not_continued_with_other_settings(
     assert main([*refined, "steps=1"]) == 0
     assert main([*refined, "steps=2"]) == 1
     assert "was started as 'twist-train refine" in capsys.readouterr().err
+
+
+def _copied_run(run_folder: Path, source: Path, **changed: object) -> Path:
+    """A copy of a run, with other settings in its ``config.json``."""
+    shutil.copytree(run_folder, source)
+    settings = json.loads((source / "config.json").read_text())
+    settings["distillation"]["student_episodes"] = changed.pop("student_episodes", 2)
+    (source / "config.json").write_text(json.dumps(settings | changed))
+    return source
+
+
+def test_a_run_of_a_gpu_without_episodes_of_its_student_is_refined_on_a_processor(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = _copied_run(run_folder, tmp_path / "run", device="cuda", student_episodes=0)
+    refined = ["refine", f"run={source}", f"output={tmp_path / 'refined'}", "steps=1", *HERE]
+    assert main([*refined, "device=cpu", "last=student"]) == 2
+    assert "has distillation.student_episodes=0" in capsys.readouterr().err
+    assert main([*refined, "device=cpu"]) == 0
+    assert "refine: rounds=0" in capsys.readouterr().out
+    assert len(read_log(tmp_path / "refined" / "refine.jsonl")) == 1, "the behaviour alone"
+    assert len(student_rounds(tmp_path / "refined")) == 1
+
+
+def test_a_refinement_takes_the_runs_own_processes_unless_others_are_given(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = _copied_run(run_folder, tmp_path / "run", processes=1, threads=3)
+    found = []
+
+    def count(config: TrainingConfig) -> int:
+        found.append((config.processes, config.threads))
+        raise RunError("enough")
+
+    monkeypatch.setattr(refinement, "process_count", count)
+    for given in ([], ["processes=4", "threads=1"]):
+        main(["refine", f"run={source}", f"output={tmp_path / 'refined'}", *given])
+    assert found == [(1, 3), (4, 1)]
+
+
+def test_a_run_that_lost_a_round_of_its_student_is_not_refined_without_it(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = _copied_run(run_folder, tmp_path / "run")
+    (source / "student_0.npz").unlink()
+    (source / "images_student_0.npy").unlink()
+    refined = ["refine", f"run={source}", f"output={tmp_path / 'refined'}", "steps=1", *HERE]
+    assert main([*refined, "rounds=0"]) == 1
+    assert "student_0.npz are missing; the command that trained" in capsys.readouterr().err
+    # The advice helps: the stage of the finished run makes it again.
+    assert main(["distil", *TINY, f"output={source}"]) == 0
+    assert "round 0 is repeated by the student as it is now" in capsys.readouterr().err
+    assert main([*refined, "rounds=0"]) == 0
 
 
 def test_a_refinement_of_a_refinement_names_the_commands_of_both(

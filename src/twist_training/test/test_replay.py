@@ -9,10 +9,18 @@ import pytest
 
 from twist_sim.task_card import load_task_card
 from twist_training.configuration import parse_arguments
-from twist_training.rollout import make_environments
+from twist_training.rollout import make_environments, run_episodes
+from twist_training.runners import collect, teacher
 from twist_training.runners.teacher import seed_replay
 from twist_training.session import RunError, Session
-from twist_training.storage.episodes import MOVED, Episodes, Replay, object_moved
+from twist_training.storage.episodes import (
+    MOVED,
+    EpisodeFileError,
+    Episodes,
+    Replay,
+    object_moved,
+)
+from twist_training.teacher_policy import RandomPolicy
 
 CONTRACT = load_task_card("block_push").contract(True)
 
@@ -75,6 +83,31 @@ def test_so_many_random_episodes_are_kept_as_move_the_object(
         assert len(lucky) > 3
     else:
         assert len(lucky) == 3
+
+
+def test_the_replay_before_the_last_is_read_where_the_last_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = _session(tmp_path)
+    episodes = run_episodes(
+        make_environments(session.card, 2, 3),
+        RandomPolicy(session, np.random.default_rng(0)),
+        seed=1,
+        trials=np.arange(2),
+        steps=3,
+    )
+    path = tmp_path / teacher.REPLAY
+    for _ in range(2):
+        episodes.save(path, previous=tmp_path / teacher.REPLAY_BEFORE)
+    path.write_bytes(path.read_bytes()[:-30])
+    shape = (2, 4, 1, 64, 64, 3)
+    monkeypatch.setattr(collect, "render_training_images", lambda *_, **__: np.zeros(shape, "u1"))
+    assert collect.render_episodes(session, episodes).frames == 2 * 2 * 4
+    assert "teacher_replay.npz" in (said := capsys.readouterr().err)
+    assert "continuing from" in said
+    (tmp_path / teacher.REPLAY_BEFORE).unlink()
+    with pytest.raises(EpisodeFileError, match=r"cannot read.*previous\.npz are missing"):
+        collect.render_episodes(session, episodes)
 
 
 def test_a_task_in_which_random_actions_never_move_the_object_is_told(

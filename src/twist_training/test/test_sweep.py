@@ -15,12 +15,16 @@ import pytest
 import yaml
 
 from twist_training.cli import main
-from twist_training.configuration import ConfigurationError, DistillationConfig
-from twist_training.session import RunError
+from twist_training.configuration import (
+    ConfigurationError,
+    DistillationConfig,
+    parse_arguments,
+)
+from twist_training.session import RunError, Session
 from twist_training.sweep import command
 from twist_training.sweep.executors import executor_named, run_locally, run_on_ray
 from twist_training.sweep.job import RESULT, run_job
-from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep, warm_ups
+from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep, to_plain, warm_ups
 from twist_training.sweep.report import markdown, results_of
 
 TINY = [
@@ -113,6 +117,30 @@ def test_students_of_a_seed_share_its_teacher_and_have_folders_of_their_own() ->
 def test_a_variant_may_not_change_what_is_shared(setting: str) -> None:
     with pytest.raises(ConfigurationError, match="all variants of a seed share"):
         plan(_sweep({"other": (setting,)}), Path("out"), "")
+
+
+@pytest.mark.parametrize("setting", ["distillation.length=500", "distillation.evaluate_every=0"])
+def test_a_variant_that_could_only_fail_later_is_named(setting: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"variant 'other': {setting.split('=')[0]}"):
+        plan(_sweep({"full": (), "other": (setting,)}), Path("out"), "")
+
+
+def test_settings_that_do_not_fit_the_runs_they_are_for_are_named(tmp_path: Path) -> None:
+    Session(parse_arguments(["preset=smoke"]), tmp_path)
+    sweep = _sweep({"full": ()}, settings=("distillation.length=500",))
+    with pytest.raises(ConfigurationError, match=r"settings: distillation\.length"):
+        plan(sweep, Path("out"), str(tmp_path))
+
+
+def test_a_job_can_be_run_in_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    makers, students = plan(_sweep({"full": ()}), Path("out"), "")
+    jobs = [to_plain(run) for run in (*makers, *students, *warm_ups(students))]
+    places = [job[name] for job in jobs for name in ("folder", "data", "warm_up") if name in job]
+    assert len(places) == 1 + 3 + 2
+    assert all(place.startswith(f"{tmp_path}/out/") for place in places)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +267,12 @@ def test_processes_report_results_and_failures_without_stopping_each_other(tmp_p
     def report(number: int, result: dict[str, Any] | None, said: str) -> None:
         found[number] = (result, said)
 
+    unwritable = tmp_path / "file"
+    unwritable.touch()
+    jobs.append(_student_job(config, unwritable / "run", data=tmp_path / "nowhere"))
     run_locally(jobs, 2, report)
+    assert found[2][0] is None
+    assert "Not a directory" in found[2][1]
     assert found[1] == ({"successes": 3}, "")
     assert found[0][0] is None
     assert "is not a run folder" in found[0][1]

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+CHECKSUMS = ".sha256"
+"""Added to a file's name, that of the file with the checksums of its generations."""
+
 
 class DiskError(RuntimeError):
     """A file could not be written; what was there before is untouched."""
@@ -54,8 +57,10 @@ def write_two_generations(path: Path, content: bytes) -> None:
     Raises:
         DiskError: the disk is full or the folder is not writable. Both generations stay.
     """
-    ledger = path.with_name(path.name + ".sha256")
+    ledger = path.with_name(path.name + CHECKSUMS)
     known = ledger.read_text().split() if ledger.exists() else []
+    if not known and path.exists():  # of a version without checksums
+        known = [hashlib.sha256(path.read_bytes()).hexdigest()]
     with write_atomically(ledger) as file:
         file.write("\n".join([*known, hashlib.sha256(content).hexdigest()][-3:]).encode() + b"\n")
     with write_atomically(path, previous=path.with_name(path.name + ".previous")) as file:
@@ -67,7 +72,7 @@ def read_generations(path: Path) -> Iterator[tuple[Path, bytes | None]]:
 
     The content is None when it is not what was once written.
     """
-    ledger = path.with_name(path.name + ".sha256")
+    ledger = path.with_name(path.name + CHECKSUMS)
     known = ledger.read_text().split() if ledger.exists() else []
     for generation in (path, path.with_name(path.name + ".previous")):
         if generation.exists():

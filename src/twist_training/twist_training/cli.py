@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Heavy imports come after the help, which should answer at once.
     from twist_training.atomic_files import DiskError
     from twist_training.local_processes import companions, is_first_process, process_count
+    from twist_training.run_lock import locked
     from twist_training.runners.pipeline import STAGES, Pipeline, default_folder
     from twist_training.session import RunError
     from twist_training.shared_data import take_data_from
@@ -90,10 +91,11 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_arguments(arguments)
         folder = Path(places["output"]) if places["output"] else default_folder(config)
         checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
-        if places["data"] and is_first_process():
-            take_data_from(Path(places["data"]), config, folder)
-        with companions(process_count(config), command):
-            _run(stage, Pipeline(config, folder, checkpoint))
+        with locked(folder):
+            if places["data"] and is_first_process():
+                take_data_from(Path(places["data"]), config, folder)
+            with companions(process_count(config), command):
+                _run(stage, Pipeline(config, folder, checkpoint))
     except KeyboardInterrupt:
         print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
         return 130
@@ -107,6 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
         CheckpointError,
         ResultTableError,
         RenderError,
+        OSError,  # of the disk, from libraries that write to it themselves
     ) as error:
         print(f"twist-train: {error}", file=sys.stderr)
         return 1

@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from twist_training.modules.rssm import RssmConfig
+from twist_training.validation import problems_of
 
 Settings = TypeVar("Settings")
+MACHINE_SETTINGS = (
+    "processes",
+    "threads",
+    "device",
+    "fused",
+    "collection.workers",
+    "evaluation.workers",
+)
+"""What may change when a run moves to another machine; all else makes it another run."""
 _BEFORE = "before"
 """Metadata of a setting: what runs did that were started before it existed."""
 
@@ -165,9 +175,15 @@ class DistillationConfig:
     student_episodes: int = 250
     """Episodes per round in which the student acts and the teacher relabels; 0 switches it off."""
     student_rounds: int = 2
+    """How many such rounds; 0 switches them off."""
     clip: float = 100.0
     evaluate_every: int = 1000
     evaluation_episodes: int = 50
+
+    @property
+    def rounds(self) -> int:
+        """Rounds in which the student really acts."""
+        return self.student_rounds if self.student_episodes else 0
 
 
 @dataclass(frozen=True)
@@ -219,6 +235,15 @@ class TrainingConfig:
         return dataclasses.asdict(self)
 
 
+# "paper" has the paper's sizes, steps, student and distillation. Of its teacher the paper says
+# little beyond DreamerV2, and some settings are those of "cpu" all the same (DreamerV2's in
+# brackets):
+#   teacher.entropy=1e-3 (1e-4), teacher.reward_scale=10 (1), teacher.observation_std=0.1 (1)
+#   Adam without weight decay (1e-6)
+#   one gradient step for 16 environment steps, one of each environment (for 5)
+#   practice starts in training and in collection, hindsight, lucky episodes, windows in which the
+#   object moves (none of them): teacher.practice, final_practice, hindsight, lucky_episodes, moving
+#   and collection.practice, each 0 to switch it off
 PRESETS: dict[str, TrainingConfig] = {
     "smoke": TrainingConfig(
         preset="smoke",
@@ -311,7 +336,7 @@ def parse_arguments(arguments: list[str]) -> TrainingConfig:
     """Builds a configuration from ``name=value`` arguments, on top of the chosen preset.
 
     Raises:
-        ConfigurationError: unknown preset or setting, or a value of the wrong kind.
+        ConfigurationError: unknown preset or setting, or a value that cannot be.
     """
     pairs = _pairs(arguments)
     preset = pairs.pop("preset", "cpu")
@@ -320,8 +345,18 @@ def parse_arguments(arguments: list[str]) -> TrainingConfig:
     config = PRESETS[preset]
     for name, value in pairs.items():
         config = _replace(config, name.split("."), value, name)
-    _validate(config)
+    validate(config)
     return config
+
+
+def validate(config: TrainingConfig) -> None:
+    """Refuses settings that a run could only fail with later.
+
+    Raises:
+        ConfigurationError: names all of them.
+    """
+    if problems := problems_of(config):
+        raise ConfigurationError("; ".join(problems))
 
 
 def with_arguments(settings: Settings, arguments: list[str]) -> Settings:
@@ -420,41 +455,3 @@ def _convert(kind: Any, value: str, name: str) -> Any:
     except (KeyError, ValueError):
         expected = "true or false" if kind is bool else f"a value of type {kind.__name__}"
         raise ConfigurationError(f"{name}: expected {expected}, found {value!r}") from None
-
-
-def _validate(config: TrainingConfig) -> None:
-    problems: list[str] = []
-    if config.precision not in ("auto", "float32", "bfloat16"):
-        problems.append(f"precision is {config.precision!r}; use auto, float32 or bfloat16")
-    if config.device not in ("cpu", "cuda"):
-        problems.append(f"device is {config.device!r}; use cpu or cuda")
-    if not 0 <= config.seed < 10_000:
-        problems.append(f"seed is {config.seed}; use 0 to 9999")
-    for name in ("processes", "threads"):
-        if getattr(config, name) < 1:
-            problems.append(f"{name} is {getattr(config, name)}; use 1 or more")
-    teacher, collection = config.teacher, config.collection
-    if teacher.length > teacher.episode_steps + 1:
-        problems.append(
-            f"teacher.length {teacher.length} is longer than an episode ({teacher.episode_steps})"
-        )
-    if config.distillation.length > min(collection.episode_steps, teacher.episode_steps) + 1:
-        problems.append(
-            f"distillation.length {config.distillation.length} is longer than the shortest "
-            f"episode ({min(collection.episode_steps, teacher.episode_steps)})"
-        )
-    if teacher.imagination_starts > teacher.batch * teacher.length:
-        problems.append("teacher.imagination_starts exceeds teacher.batch x teacher.length")
-    if config.distillation.imagination_starts > (
-        config.distillation.batch * config.distillation.length
-    ):
-        problems.append("distillation.imagination_starts exceeds its batch x length")
-    if teacher.scripted_episodes + teacher.random_episodes < 1:
-        problems.append("the replay needs at least one scripted or random episode to start from")
-    for section in ("teacher", "collection", "student", "distillation", "evaluation"):
-        for item in dataclasses.fields(getattr(config, section)):
-            value = getattr(getattr(config, section), item.name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
-                problems.append(f"{section}.{item.name} is {value}; it must not be negative")
-    if problems:
-        raise ConfigurationError("; ".join(problems))

@@ -15,9 +15,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
+import torch
 from torch import distributed
 
 from twist_training.configuration import TrainingConfig
+from twist_training.parallel import STARTED
 from twist_training.session import RunError
 
 _LOOPBACK = "127.0.0.1"
@@ -28,13 +30,17 @@ _LAST_WORDS = 2000
 def process_count(config: TrainingConfig) -> int:
     """How many processes this command has to start and be one of; 1 under ``torchrun``.
 
-    Never more than there are processors for, since two processes on one are slower than one: the
-    number in the settings is halved until it fits, so that batches still split evenly.
+    Never more than there are processors for, and GPUs with ``device=cuda``, since two processes on
+    one are slower than one: the number in the settings is halved until it fits, so that batches
+    still split evenly.
     """
     if "WORLD_SIZE" in os.environ:
         return 1
+    most = len(os.sched_getaffinity(0))
+    if config.device == "cuda":
+        most = min(most, torch.cuda.device_count())
     count = config.processes
-    while count > len(os.sched_getaffinity(0)):
+    while count > most:
         count //= 2
     return max(1, count)
 
@@ -66,7 +72,9 @@ def companions(count: int, arguments: list[str]) -> Iterator[None]:
             stack.enter_context(_Companion(arguments, group | {"RANK": rank, "LOCAL_RANK": rank}))
             for rank in map(str, range(1, count))
         ]
-        stack.enter_context(_environment(group | {"RANK": "0", "LOCAL_RANK": "0"}))
+        group |= {"RANK": "0", "LOCAL_RANK": "0"}
+        group[STARTED] = " ".join(str(other.started) for other in others)
+        stack.enter_context(_environment(group))
         try:
             yield
         except RuntimeError as error:
@@ -82,20 +90,27 @@ def companions(count: int, arguments: list[str]) -> Iterator[None]:
 
 
 class _Companion:
-    """Another process of the run; ended when this one leaves the context."""
+    """Another process of the run; ended when this one leaves the context.
+
+    Attributes:
+        started: the end of a pipe from which its start is read, see `parallel.STARTED`.
+    """
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._arguments, self._environment = arguments, environment
 
     def __enter__(self) -> _Companion:
         self._said: IO[bytes] = tempfile.TemporaryFile()
+        self.started, theirs = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "twist_training", *self._arguments],
-            env=os.environ | self._environment,
+            env=os.environ | self._environment | {STARTED: str(theirs)},
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=subprocess.STDOUT,
+            pass_fds=[theirs],
         )
+        os.close(theirs)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -105,6 +120,7 @@ class _Companion:
         self._process.kill()
         self._process.wait()
         self._said.close()
+        os.close(self.started)
 
     def raise_if_ended(self, error: Exception) -> None:
         """Raises RunError when this process is gone; gives one that is just ending the time."""

@@ -24,6 +24,9 @@ from twist_training.modules.batch_share import batch_share
 from twist_training.shared_sum import SharedSum, shared_sum
 
 Result = TypeVar("Result")
+STARTED = "TWIST_STARTED"
+"""Environment variable that `local_processes` sets: ends of the pipes in which the processes that
+it starts say that they are about to join the first one, which reads them."""
 _JOINING = datetime.timedelta(minutes=5)
 """How long processes wait for the last one to start: one that died at its start never comes."""
 _WAITING = datetime.timedelta(days=2)
@@ -50,6 +53,7 @@ class Processes:
         if config.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
+            _await_start(self.first)
             store, rank, count = next(dist.rendezvous("env://", timeout=_JOINING))
             dist.init_process_group(
                 "nccl" if config.device == "cuda" else "gloo",
@@ -144,6 +148,22 @@ class Processes:
         """Waits until every process is here."""
         if self.count > 1:
             dist.barrier()
+
+
+def _await_start(first: bool) -> None:
+    """Tells the first process that this one starts; the first waits until all others have.
+
+    Joining alone would not tell one that is late from one that is gone.
+
+    Raises:
+        RuntimeError: one ended instead.
+    """
+    for pipe in map(int, os.environ.pop(STARTED, "").split()):
+        if not first:
+            os.write(pipe, b"1")
+            os.close(pipe)
+        elif not os.read(pipe, 1):
+            raise RuntimeError("another process of this run ended before it had joined")
 
 
 def _check_that_batches_split(config: TrainingConfig, count: int) -> None:

@@ -35,13 +35,16 @@ from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import (
+    MACHINE_SETTINGS,
     ConfigurationError,
     TrainingConfig,
+    parse_arguments,
     with_arguments,
 )
 from twist_training.local_processes import companions, is_first_process, process_count
 from twist_training.modules.rssm import LatentSequence
 from twist_training.progress import ProgressBar
+from twist_training.run_lock import locked
 from twist_training.runners.collect import render_episodes
 from twist_training.runners.distil import (
     DistillationTrainer,
@@ -53,7 +56,13 @@ from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder
 from twist_training.runners.teacher import BehaviourTrainer, draw_batch
 from twist_training.session import MetricLog, RunError, Session
 from twist_training.shared_data import link_files, settings_of, take_data_from
-from twist_training.storage.episodes import Episodes, Replay, judged_again, sample_windows
+from twist_training.storage.episodes import (
+    EpisodeFileError,
+    Episodes,
+    Replay,
+    judged_again,
+    sample_windows,
+)
 from twist_training.teacher_policy import Teacher
 
 Weights = dict[str, Any]
@@ -78,8 +87,9 @@ class RefinementSettings:
         last: who learns last, ``behaviour`` or ``student``, for which it gets one more turn.
         student_steps: gradient steps of the student in each of its turns.
         student_lr: learning rate of the student at the start of a turn; it falls to a twentieth.
-        processes: that train together, as the setting of the same name of a run.
-        evaluation_workers: processes in which the student acts.
+
+    The settings of the machine (`configuration.MACHINE_SETTINGS`) are those of the run unless they
+    are given, too.
     """
 
     run: str = ""
@@ -93,8 +103,6 @@ class RefinementSettings:
     last: str = "behaviour"
     student_steps: int = 800
     student_lr: float = 5e-4
-    processes: int = 2
-    evaluation_workers: int = 2
 
 
 def main(arguments: list[str]) -> None:
@@ -105,19 +113,23 @@ def main(arguments: list[str]) -> None:
         RunError: `run` is no finished run, or `output` was refined with other settings.
         DiskError: the disk is full.
     """
-    settings = with_arguments(RefinementSettings(), arguments)
+    machine = [a for a in arguments if a.partition("=")[0] in MACHINE_SETTINGS]
+    settings = with_arguments(RefinementSettings(), [a for a in arguments if a not in machine])
     if not settings.run:
         raise ConfigurationError("run is missing: name the folder of a finished run")
     _validate(settings)
+    parse_arguments(machine)  # refuses what would be wrong for any run
     source = Path(settings.run)
     folder = Path(settings.output or f"{source}_refined")
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
-    config = _config(settings)
-    if is_first_process():
-        _prepare(source, folder, config)
-    with companions(process_count(config), ["refine", *arguments]):
-        _run(Pipeline(config, folder, folder / "checkpoint"), source, settings)
+    config = with_arguments(settings_of(source), machine)
+    settings = _possible(settings, config)
+    with locked(folder):
+        if is_first_process():
+            _prepare(source, folder, config)
+        with companions(process_count(config), ["refine", *arguments]):
+            _run(Pipeline(config, folder, folder / "checkpoint"), source, settings)
 
 
 def _run(pipeline: Pipeline, source: Path, settings: RefinementSettings) -> None:
@@ -141,7 +153,7 @@ def _run(pipeline: Pipeline, source: Path, settings: RefinementSettings) -> None
 
 
 def _validate(settings: RefinementSettings) -> None:
-    for name in ("steps", "student_steps", "processes", "evaluation_workers"):
+    for name in ("steps", "student_steps"):
         if getattr(settings, name) < 1:
             raise ConfigurationError(f"{name} must be 1 or more, found {getattr(settings, name)}")
     for name in ("actor_lr", "critic_lr", "student_lr"):
@@ -163,20 +175,35 @@ def _same(mine: str, theirs: str, folder: Path) -> None:
         )
 
 
-def _config(settings: RefinementSettings) -> TrainingConfig:
-    """The settings of the run that is refined, on this machine."""
-    config = settings_of(Path(settings.run))
-    evaluation = dataclasses.replace(config.evaluation, workers=settings.evaluation_workers)
-    return dataclasses.replace(config, processes=settings.processes, evaluation=evaluation)
+def _possible(settings: RefinementSettings, config: TrainingConfig) -> RefinementSettings:
+    """The settings without the student's turns, where the run has switched its episodes off."""
+    if config.distillation.student_episodes:
+        return settings
+    if settings.last == "student":
+        raise ConfigurationError(
+            "last=student needs the student's own episodes, and the run has "
+            "distillation.student_episodes=0; leave last=student out"
+        )
+    if settings.rounds and is_first_process():
+        print("refine: rounds=0, since the run has distillation.student_episodes=0", flush=True)
+    return dataclasses.replace(settings, rounds=0)
 
 
 def _prepare(source: Path, folder: Path, config: TrainingConfig) -> None:
     """Makes the run folder: everything of `source`, to be read only."""
     if not (source / "student.pt").exists():
         raise RunError(f"{source} has no student.pt: run its stage distil first")
+    rounds = student_rounds(source, config.distillation.rounds)
+    for path in rounds:
+        try:
+            Episodes.load(path)
+        except EpisodeFileError as error:
+            raise RunError(
+                f"{error}; the command that trained {source} repeats this round of the student"
+            ) from error
     take_data_from(source, config, folder)
-    students = [*source.glob("student_[0-9]*.npz"), *source.glob("images_student_[0-9]*.npy")]
-    link_files(source, folder, ["student.pt", *(path.name for path in students)])
+    pictures = source.glob("images_student_[0-9]*.npy")
+    link_files(source, folder, ["student.pt", *(path.name for path in (*rounds, *pictures))])
     for name in ("student.jsonl", "timing.json"):  # may be written to
         if (source / name).exists() and not (folder / name).exists():
             shutil.copyfile(source / name, folder / name)
@@ -184,11 +211,10 @@ def _prepare(source: Path, folder: Path, config: TrainingConfig) -> None:
 
 def _command(settings: RefinementSettings, config: TrainingConfig) -> str:
     """The command line that repeats this, after those that repeat the run and its refinements."""
-    elsewhere = ("run", "output", "processes", "evaluation_workers")
     changed = [
         f"{item.name}={getattr(settings, item.name)}"
         for item in dataclasses.fields(settings)
-        if item.name not in elsewhere and getattr(settings, item.name) != item.default
+        if item.name not in ("run", "output") and getattr(settings, item.name) != item.default
     ]
     before = len(refinements(Path(settings.run)))
     run = f"{default_folder(config)}{before * '_refined'}"
@@ -242,10 +268,10 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
         "student": student["student"],
     }
     _same(command, progress["command"], session.folder)
-    rounds_before = len(student_rounds(source))
+    rounds_before = len(student_rounds(source, session.config.distillation.rounds))
     rules = rules_with(session.card, settings.reward)
     turns = 2 * settings.rounds + (2 if settings.last == "student" else 1)
-    with MetricLog(session, "refine") as log:
+    with MetricLog(session, "refine", resumed_from=_begins(settings, progress["turns"])) as log:
         for turn in range(progress["turns"], turns):
             refined = _Refined(session, rules, progress["teacher"], progress["student"])
             if turn % 2 == 0:
@@ -296,7 +322,8 @@ class _Refined:
         episodes = [
             JudgedEpisodes(session, self._rules, paths, student) for paths in blocks if paths
         ]
-        for step in _steps(f"refine: behaviour {turn // 2 + 1}", settings.steps, log):
+        description, first = f"refine: behaviour {turn // 2 + 1}", _begins(settings, turn)
+        for step in _steps(description, settings.steps, log, first):
             log.add(trainer.step(*episodes[step % len(episodes)].sample(generator)))
 
     def learn_to_see(
@@ -307,21 +334,27 @@ class _Refined:
         generator = session.seed(f"refine {turn}")
         let_student_act(session, self.teacher, self.student, number)
         data = render_episodes(session, Episodes.load(session.folder / "collected.npz"))
-        add_student_rounds(session.folder, data)
+        add_student_rounds(session, self.teacher, self.student, data, number + 1)
         config = dataclasses.replace(
             session.config.distillation, steps=settings.student_steps, lr=settings.student_lr
         )
         trainer = DistillationTrainer(session, self.teacher, self.student, config)
-        for _ in _steps(f"refine: student {turn // 2 + 1}", settings.student_steps, log):
+        description, first = f"refine: student {turn // 2 + 1}", _begins(settings, turn)
+        for _ in _steps(description, settings.student_steps, log, first):
             log.add(trainer.distil(data, generator))
 
 
-def _steps(description: str, count: int, log: MetricLog) -> Iterator[int]:
-    """Counts gradient steps with a progress bar, and logs their terms now and then."""
+def _begins(settings: RefinementSettings, turn: int) -> int:
+    """How many gradient steps there are before `turn`."""
+    return (turn + 1) // 2 * settings.steps + turn // 2 * settings.student_steps
+
+
+def _steps(description: str, count: int, log: MetricLog, first: int) -> Iterator[int]:
+    """Counts a turn's steps with a progress bar; logs their terms, counted on from `first`."""
     for step in ProgressBar(range(1, count + 1), description, unit="step"):
         yield step
         if step % _LOG_EVERY == 0 or step == count:
-            log.flush(step)
+            log.flush(first + step)
 
 
 class JudgedEpisodes:

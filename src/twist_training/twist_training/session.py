@@ -21,11 +21,17 @@ from torch.utils.tensorboard import SummaryWriter
 from twist_policy.contract import PolicyContract
 from twist_sim.task_card import TaskCard, load_task_card
 from twist_training.atomic_files import (
+    DiskError,
     read_generations,
     write_atomically,
     write_two_generations,
 )
-from twist_training.configuration import ConfigurationError, TrainingConfig, from_dict
+from twist_training.configuration import (
+    MACHINE_SETTINGS,
+    ConfigurationError,
+    TrainingConfig,
+    from_dict,
+)
 from twist_training.parallel import Processes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -203,10 +209,9 @@ def _remember_settings(config: TrainingConfig, path: Path) -> None:
 def _without_machine_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Leaves out what may change when a run moves to another machine."""
     sections = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
-    for name in ("processes", "threads", "device", "fused"):
-        sections.pop(name, None)
-    for name in ("collection", "evaluation"):
-        sections.get(name, {}).pop("workers", None)
+    for setting in MACHINE_SETTINGS:
+        section, _, name = setting.rpartition(".")
+        (sections.get(section, {}) if section else sections).pop(name, None)
     return sections
 
 
@@ -247,16 +252,27 @@ class MetricLog:
     Args:
         session: the run.
         stage: name of the stage; becomes the file name and a prefix.
+        resumed_from: the step that training goes on from, 0 when it begins. What was logged beyond
+            it is repeated, and dropped.
+
+    Raises:
+        DiskError: here and wherever something is logged, when the disk is full.
     """
 
-    def __init__(self, session: Session, stage: str) -> None:
+    def __init__(self, session: Session, stage: str, resumed_from: int) -> None:
         self._pending: dict[str, list[torch.Tensor]] = {}
         self._processes = session.processes
         self._silent = not session.processes.first
         if self._silent:
             return
-        self._file = open(session.folder / f"{stage}.jsonl", "a", encoding="utf-8")  # noqa: SIM115
-        self._writer = SummaryWriter(str(session.folder / "tensorboard" / stage))
+        self._path = session.folder / f"{stage}.jsonl"
+        with self._disk_errors():
+            _drop_rows_beyond(resumed_from, self._path)
+            self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115
+            self._writer = SummaryWriter(
+                str(session.folder / "tensorboard" / stage),
+                purge_step=resumed_from + 1 if resumed_from else 0,
+            )
 
     def add(self, metrics: dict[str, torch.Tensor]) -> None:
         """Collects scalars of this process's share; `flush` logs their means."""
@@ -279,10 +295,21 @@ class MetricLog:
         """Logs `values` alone, and leaves what was collected for the next `flush`."""
         if self._silent:
             return
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-        self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
-        self._file.flush()
+        with self._disk_errors():
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+            self._file.write(json.dumps({"step": step, "time": time.time(), **values}) + "\n")
+            self._file.flush()
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DiskError(
+                f"cannot write to {self._path}: {error.strerror or error}; the checkpoints are "
+                "unchanged; free space, then run the same command again"
+            ) from error
 
     def __enter__(self) -> MetricLog:
         return self
@@ -290,5 +317,26 @@ class MetricLog:
     def __exit__(self, *_: object) -> None:
         if self._silent:
             return
-        self._writer.close()
-        self._file.close()
+        # What could not be written was said already.
+        for stream in (self._writer, self._file):
+            with contextlib.suppress(OSError):
+                stream.close()
+
+
+def _drop_rows_beyond(step: int, path: Path) -> None:
+    """Rewrites a metric log with its rows up to `step` alone, with none at 0."""
+    if not path.is_file():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if step and _step_of(line) <= step]
+    if kept != lines:
+        with write_atomically(path) as file:
+            file.write("".join(kept).encode())
+
+
+def _step_of(line: str) -> float:
+    """The step of a row; that of one which a kill cut short is beyond all others."""
+    try:
+        return float(json.loads(line)["step"])
+    except json.JSONDecodeError:
+        return float("inf")

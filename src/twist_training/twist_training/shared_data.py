@@ -9,19 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from twist_training.atomic_files import CHECKSUMS, write_atomically
 from twist_training.configuration import ConfigurationError, TrainingConfig, from_dict
 from twist_training.session import RunError
+from twist_training.storage.images import is_rendered, progress_of
 
-_FILES = (
-    "teacher.pt",
-    "teacher.jsonl",
-    "teacher_replay.npz",
-    "collected.npz",
-    "images_replay.npy",
-    "images_replay.progress.json",
-    "images_collected.npy",
-    "images_collected.progress.json",
-)
+_IMAGES = ("images_replay.npy", "images_collected.npy")
+_IF_THERE = "teacher_replay.previous.npz"
+_FILES = ("teacher.pt", "teacher.jsonl", "teacher_replay.npz", "collected.npz", *_IMAGES)
 
 
 def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
@@ -30,8 +25,8 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
     Files that `folder` has already stay. Nothing that is taken is written to afterwards.
 
     Raises:
-        RunError: `source` is no run, lacks a file, or was made with another task, seed, teacher,
-            collection or textures.
+        RunError: `source` is no run, lacks a file, still renders, or was made with another task,
+            seed, teacher, collection or textures.
     """
     different = _differing(_what_matters(settings_of(source)), _what_matters(config))
     if different:
@@ -44,8 +39,19 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
         raise RunError(
             f"{source} lacks {', '.join(missing)}: run its stages teacher, collect and render first"
         )
+    unfinished = [name for name in _IMAGES if not is_rendered(source / name)]
+    if unfinished:
+        raise RunError(
+            f"{', '.join(unfinished)} in {source} is not rendered to its end, or damaged: let its "
+            "stage render finish first"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    link_files(source, folder, _FILES)
+    for name in _IMAGES:
+        if not progress_of(folder / name).exists():
+            (folder / name).unlink(missing_ok=True)  # a beginning that nothing would go on with
+    link_files(source, folder, [*_FILES, *([_IF_THERE] if (source / _IF_THERE).exists() else [])])
+    # Last: they say that the images are there.
+    link_files(source, folder, [progress_of(Path(name)).name for name in _IMAGES])
 
 
 def take_encoder_from(source: Path, config: TrainingConfig, folder: Path) -> None:
@@ -65,7 +71,7 @@ def take_encoder_from(source: Path, config: TrainingConfig, folder: Path) -> Non
     if not (source / "encoder.pt").exists():
         raise RunError(f"{source} lacks encoder.pt: its encoder warm-up has not been finished")
     folder.mkdir(parents=True, exist_ok=True)
-    link_files(source, folder, ["encoder.pt", "encoder.pt.sha256"])
+    link_files(source, folder, ["encoder.pt"])
 
 
 def warm_up_settings(config: TrainingConfig) -> dict[str, Any]:
@@ -95,13 +101,28 @@ def settings_of(source: Path) -> TrainingConfig:
 
 
 def link_files(source: Path, folder: Path, names: Iterable[str]) -> None:
-    """Links files of `source` into `folder`, or copies them; what `folder` has already stays."""
+    """Links files of `source` into `folder`, or copies them; what `folder` has already stays.
+
+    With a checkpoint come its checksums.
+
+    Raises:
+        DiskError: the disk is full or the folder is not writable.
+    """
     for name in names:
         if not (folder / name).exists():
-            try:
-                os.link(source / name, folder / name)
-            except OSError:  # another file system
-                shutil.copyfile(source / name, folder / name)
+            if (source / (name + CHECKSUMS)).exists():
+                _link(source / (name + CHECKSUMS), folder / (name + CHECKSUMS))
+            _link(source / name, folder / name)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Links or copies `source`; a kill leaves all of it or nothing."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        with open(source, "rb") as file, write_atomically(target) as copy:
+            shutil.copyfileobj(file, copy)
 
 
 def _differing(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:

@@ -61,10 +61,11 @@ class TeacherWorldModel(nn.Module):
     def loss(self, batch: Batch) -> tuple[Tensor, LatentSequence, dict[str, Tensor]]:
         """Negative evidence lower bound of the batch.
 
-        -ln p(s_t | h_t, z_t) - ln p(r_t | h_t, z_t) + beta KL[q(z_t | h_t, s_t) || p(z_t | h_t)]
+        -ln p(s_t | h_t, z_t) - w ln p(r_t | h_t, z_t) + beta KL[q(z_t | h_t, s_t) || p(z_t | h_t)]
 
-        Sums over a state's numbers, means over batch and time. The reward's likelihood is a
-        Normal of unit variance.
+        Sums over a state's numbers, means over batch and time. The state's likelihood is a Normal
+        of standard deviation `observation_std`, the reward's one of unit variance, weighted by
+        w = `reward_scale` (1 would be the bound itself); beta is `kl_scale`.
 
         Returns:
             The loss, the latent states, and each term for the log.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from twist_training.runners.teacher import REPLAY, teacher_episodes
+from twist_training.runners.teacher import load_replay, teacher_episodes
 from twist_training.session import Session
-from twist_training.storage.episodes import Episodes
+from twist_training.storage.episodes import EpisodeFileError, Episodes
 from twist_training.storage.images import ImageEpisodes, render_training_images
 from twist_training.teacher_policy import RandomPolicy, Teacher, TeacherPolicy
 
@@ -15,10 +15,16 @@ def collect_episodes(session: Session, teacher: Teacher) -> Episodes:
     """Episodes of the teacher with smooth action noise, and some of random actions.
 
     Written to ``collected.npz``; read from there when it exists.
+
+    Raises:
+        EpisodeFileError: that file is damaged.
     """
     path = session.folder / EPISODES
     if path.exists():
-        return Episodes.load(path)
+        try:
+            return Episodes.load(path)
+        except EpisodeFileError as error:
+            raise EpisodeFileError(f"{error}; delete the file to collect again") from error
     config = session.config.collection
     generator = session.seed("collect")
     random = round(config.episodes * config.random_fraction)
@@ -58,7 +64,7 @@ def render_episodes(session: Session, collected: Episodes) -> ImageEpisodes:
     """Images of the collected episodes and of the teacher's own replay (the paper's D)."""
     data = ImageEpisodes(session.contract.state_slice("ee_position"))
     config = session.config.collection
-    parts = {"replay": Episodes.load(session.folder / REPLAY), "collected": collected}
+    parts = {"replay": load_replay(session), "collected": collected}
     for number, (name, episodes) in enumerate(parts.items()):
         images = render_training_images(
             episodes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from twist_training.modules.batch_share import draw_rows
 from twist_training.progress import ProgressBar
 from twist_training.runners.student_episodes import run_student_in_processes
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
-from twist_training.storage.episodes import Episodes
+from twist_training.storage.episodes import EpisodeFileError, Episodes
 from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher
 
@@ -175,6 +176,11 @@ class _Training:
         if not self.finished:
             restore_random_state(saved["random"], self.generator)
 
+    @property
+    def steps(self) -> int:
+        """Gradient steps in all, as they are logged."""
+        return self.trainer.warmup_steps + self.trainer.steps
+
     def save(self, finished: bool = False) -> None:
         """Writes ``student.pt``."""
         self.session.save(
@@ -223,7 +229,7 @@ def warm_up_encoder(session: Session, teacher: Teacher, data: ImageEpisodes) -> 
     if it had done the warm-up itself (see `shared_data.take_encoder_from`).
     """
     training = _Training(session, teacher)
-    with MetricLog(session, "student") as log:
+    with MetricLog(session, "student", resumed_from=training.steps) as log:
         training.warm_up(data, log)
     training.save_encoder()
 
@@ -239,17 +245,16 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
     training = _Training(session, teacher)
     student, trainer = training.student, training.trainer
     rounds = [
-        round((number + 1) * config.steps / (config.student_rounds + 1))
-        for number in range(config.student_rounds)
+        round((number + 1) * config.steps / (config.rounds + 1)) for number in range(config.rounds)
     ]
-    if training.finished:
-        add_student_rounds(session.folder, data)
+    if training.finished:  # perhaps refined, with rounds of its own
+        count = len(student_rounds(session.folder, at_least=len(rounds)))
+        add_student_rounds(session, teacher, student, data, count)
         return student
-    for number, step in enumerate(rounds):
-        if step <= trainer.steps and (part := _load_round(session.folder, number)) is not None:
-            data.add(*part)
+    acted = sum(step <= trainer.steps for step in rounds)
+    add_student_rounds(session, teacher, student, data, acted)
     success = "-"
-    with MetricLog(session, "student") as log:
+    with MetricLog(session, "student", resumed_from=training.steps) as log:
         training.warm_up(data, log)
         with ProgressBar(
             total=config.steps, initial=trainer.steps, desc="student: distillation", unit="step"
@@ -265,9 +270,7 @@ def distil_student(session: Session, teacher: Teacher, data: ImageEpisodes) -> S
                 if step in rounds and step < config.steps:
                     number = rounds.index(step)
                     let_student_act(session, teacher, student, number)
-                    part = _load_round(session.folder, number)
-                    assert part is not None
-                    data.add(*part)
+                    data.add(*_load_round(session.folder, number))
                 if step % config.evaluate_every == 0 or step == config.steps:
                     if session.processes.first:
                         rate = _evaluate(session, teacher, student, log, config.warmup_steps + step)
@@ -329,30 +332,68 @@ def _act(session: Session, teacher: Teacher, student: Student, number: int) -> N
         keep_images=True,
     )
     assert images is not None
-    with write_atomically(session.folder / f"images_student_{number}.npy") as file:
+    path = session.folder / f"student_{number}.npz"
+    path.unlink(missing_ok=True)  # episodes never lie beside other episodes' pictures
+    with write_atomically(_pictures_of(path)) as file:
         np.save(file, images)
-    episodes.save(session.folder / f"student_{number}.npz")
+    episodes.save(path)
 
 
-def student_rounds(folder: Path) -> list[Path]:
-    """The files of the student's own episodes in a run folder, in their order."""
-    paths = folder.glob("student_[0-9]*.npz")
-    return sorted(paths, key=lambda path: int(path.stem.removeprefix("student_")))
+def student_rounds(folder: Path, at_least: int = 0) -> list[Path]:
+    """The files of the student's own episodes in a run folder, in their order.
+
+    A file that is missing is among them when something of its round or of a later one is there, or
+    when it is one of the first `at_least`.
+    """
+    names = [path.stem for path in folder.glob("*student_[0-9]*.np[yz]")]
+    count = max([at_least, *(int(name.rpartition("_")[2]) + 1 for name in names)])
+    return [folder / f"student_{number}.npz" for number in range(count)]
 
 
-def add_student_rounds(folder: Path, data: ImageEpisodes) -> None:
-    """Adds the student's own episodes of a run folder to `data`."""
-    for number in range(len(student_rounds(folder))):
-        part = _load_round(folder, number)
-        assert part is not None
-        data.add(*part)
+def add_student_rounds(
+    session: Session, teacher: Teacher, student: Student, data: ImageEpisodes, count: int
+) -> None:
+    """Adds the first `count` rounds of the student's own episodes to `data`.
+
+    Where files of one are missing or damaged, the student acts once more, as it is now.
+    """
+    for number in range(count):
+        # The first decides: it may be done with repeating before others have looked.
+        problem = session.processes.from_first(_problem_of_round(session.folder, number))
+        if problem:
+            if session.processes.first:
+                print(
+                    f"{problem}; round {number} is repeated by the student as it is now",
+                    file=sys.stderr,
+                )
+            let_student_act(session, teacher, student, number)
+        data.add(*_load_round(session.folder, number))
 
 
-def _load_round(
-    folder: Path, number: int
-) -> tuple[Episodes, np.ndarray[Any, np.dtype[np.uint8]]] | None:
+def _problem_of_round(folder: Path, number: int) -> str:
+    try:
+        _load_round(folder, number)
+    except EpisodeFileError as error:
+        return str(error)
+    return ""
+
+
+def _load_round(folder: Path, number: int) -> tuple[Episodes, np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Episodes of a round and their pictures.
+
+    Raises:
+        EpisodeFileError: one of the two is missing or damaged, or they do not belong together.
+    """
     path = folder / f"student_{number}.npz"
-    if not path.exists():
-        return None
-    images = np.load(folder / f"images_student_{number}.npy", mmap_mode="r")
-    return Episodes.load(path), images
+    episodes, pictures = Episodes.load(path), _pictures_of(path)
+    try:
+        images = np.load(pictures, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise EpisodeFileError(f"cannot read the pictures in {pictures}: {error}") from error
+    if images.shape[:2] != episodes.state.shape[:2]:
+        raise EpisodeFileError(f"the pictures in {pictures} are not of the episodes in {path}")
+    return episodes, images
+
+
+def _pictures_of(path: Path) -> Path:
+    return path.with_name(f"images_{path.stem}.npy")

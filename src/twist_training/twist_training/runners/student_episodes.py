@@ -157,7 +157,6 @@ def run_student_in_processes(
     episodes: int,
     steps: int,
     keep_images: bool,
-    first: int = 0,
 ) -> tuple[Episodes, NDArray[np.uint8] | None]:
     """`episodes` episodes of the student over the configured rendering processes."""
     workers = max(1, min(config.evaluation.workers, episodes // 4))
@@ -167,7 +166,7 @@ def run_student_in_processes(
     ]
     jobs = [
         StudentJob(config, weights[0], weights[1], split, seed, trials, steps, keep_images)
-        for trials in np.array_split(first + np.arange(episodes), workers)
+        for trials in np.array_split(np.arange(episodes), workers)
     ]
     if workers == 1:
         threads = torch.get_num_threads()

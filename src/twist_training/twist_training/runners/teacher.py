@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -213,18 +214,9 @@ def train_teacher(session: Session) -> Teacher:
         assert kept is not None
         training.restore(saved, kept)
     progress = training.progress
-    with MetricLog(session, "teacher") as log:
+    with MetricLog(session, "teacher", resumed_from=trainer.steps) as log:
         if progress.episodes == 0:
-            environments = make_environments(
-                session.card, config.environments, config.episode_steps
-            )
-            seed_replay(session, replay, environments, generator)
-            progress.episodes = len(replay)
-            for step in ProgressBar(
-                range(config.pretrain_steps), "teacher: pretraining", unit="step"
-            ):
-                behaviour = step >= 2 * config.pretrain_steps // 3
-                log.add(trainer.step(draw_batch(session, replay, generator), behaviour=behaviour))
+            training.begin(log)
         if progress.refined_from is None:
             training.learn(rounds, log)
         if config.refined_steps and session.card.refinement:
@@ -263,6 +255,25 @@ class _Training:
         self.trainer.refined_from = self.progress.refined_from
         self.replay.add(judged_again(kept, self.card.task_rules))
         restore_random_state(saved["random"], self.generator)
+
+    def begin(self, log: MetricLog) -> None:
+        """The episodes that the replay starts from, and the gradient steps before the first action.
+
+        A checkpoint follows, so that a kill in the first rounds does not lose them.
+        """
+        session, config = self.session, self.session.config.teacher
+        environments = make_environments(session.card, config.environments, config.episode_steps)
+        seed_replay(session, self.replay, environments, self.generator)
+        self.progress.episodes = len(self.replay)
+        for step in ProgressBar(range(config.pretrain_steps), "teacher: pretraining", unit="step"):
+            behaviour = step >= 2 * config.pretrain_steps // 3
+            batch = draw_batch(session, self.replay, self.generator)
+            log.add(self.trainer.step(batch, behaviour=behaviour))
+        log.flush(
+            self.trainer.steps,
+            environment_steps=float(_first_episodes(config) * config.episode_steps),
+        )
+        self.save()
 
     def begin_refinement(self) -> None:
         """From here on the card's refined rules count."""
@@ -424,24 +435,39 @@ def _load(session: Session) -> tuple[dict[str, Any] | None, Episodes | None]:
         RunError: all checkpoints are damaged.
         EpisodeFileError: no checkpoint has its replay.
     """
-    replays: list[Episodes] = []
-    errors: list[EpisodeFileError] = []
+    problem: EpisodeFileError | None = None
     for saved in session.checkpoints(CHECKPOINT):
         if saved["finished"]:
             return saved, None
-        if not replays and not errors:
-            for path in (session.folder / REPLAY, session.folder / REPLAY_BEFORE):
-                try:
-                    replays.append(Episodes.load(path))
-                except EpisodeFileError as error:
-                    errors.append(error)
         count = saved["progress"].episodes
-        for episodes in replays:
-            if len(episodes) >= count:
-                return saved, episodes.first(count)
-    if errors:
-        raise errors[0]
+        try:
+            return saved, load_replay(session, at_least=count).first(count)
+        except EpisodeFileError as error:
+            problem = problem or error
+    if problem is not None:
+        raise problem
     return None, None
+
+
+def load_replay(session: Session, at_least: int = 0) -> Episodes:
+    """The teacher's replay; the one before the last where that is damaged.
+
+    Raises:
+        EpisodeFileError: both are damaged, missing, or of fewer than `at_least` episodes.
+    """
+    problems: list[str] = []
+    for path in (session.folder / REPLAY, session.folder / REPLAY_BEFORE):
+        try:
+            episodes = Episodes.load(path)
+        except EpisodeFileError as error:
+            problems.append(str(error))
+            continue
+        if len(episodes) >= at_least:
+            if problems and session.processes.first:
+                print(f"{problems[-1]}; continuing from {path}", file=sys.stderr)
+            return episodes
+        problems.append(f"{path} has {len(episodes)} episodes, {at_least} are needed")
+    raise EpisodeFileError("; ".join(problems))
 
 
 def seed_replay(

@@ -69,10 +69,10 @@ class Episodes:
         try:
             with np.load(path) as data:
                 return cls(**{name: data[name] for name in cls.__annotations__})
+        except FileNotFoundError as error:
+            raise EpisodeFileError(f"the episodes in {path} are missing") from error
         except Exception as error:
-            raise EpisodeFileError(
-                f"cannot read the episodes in {path}: {error}; delete the file to collect again"
-            ) from error
+            raise EpisodeFileError(f"cannot read the episodes in {path}: {error}") from error
 
     def first(self, count: int) -> Episodes:
         """The first `count` episodes."""

@@ -6,6 +6,7 @@ import atexit
 import functools
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,17 +54,19 @@ def render_training_images(
     The camera's pose is drawn once per episode and look, since a camera stands still; paint,
     light and sensor effects are drawn for every frame.
 
-    Continues where an interrupted call stopped. Returns the images, memory-mapped read-only,
-    (N, T + 1, looks, W, W, 3).
+    Continues where an interrupted call stopped; images that are damaged are rendered again.
+    Returns the images, memory-mapped read-only, (N, T + 1, looks, W, W, 3).
 
     Raises:
         DiskError: the disk is full.
     """
     shape = (len(episodes), episodes.steps + 1, looks, image_size, image_size, 3)
-    log = path.with_suffix(".progress.json")
-    done: set[int] = set(json.loads(log.read_text())) if log.exists() and path.exists() else set()
+    log = progress_of(path)
+    done = _chunks_done(path, shape)
     try:
         if not done:
+            for old in (log, path):  # not written to: they may be links to another run's
+                old.unlink(missing_ok=True)
             np.lib.format.open_memmap(path, "w+", np.uint8, shape)
             # Claims the room now: a full disk under a memory map is a bus error later.
             with open(path, "r+b") as file:
@@ -96,6 +99,33 @@ def render_training_images(
             f"{np.prod(shape) / 1e9:.1f} GB; free space and run the same command again"
         ) from error
     return np.lib.format.open_memmap(path, "r")
+
+
+def progress_of(path: Path) -> Path:
+    """The file that says which episodes of the images in `path` are rendered."""
+    return path.with_suffix(".progress.json")
+
+
+def is_rendered(path: Path) -> bool:
+    """Whether `render_training_images` has come to its end with the images in `path`."""
+    try:
+        count = len(np.load(path, mmap_mode="r"))
+        done = json.loads(progress_of(path).read_text())
+    except (OSError, ValueError, EOFError):
+        return False
+    return set(range(0, count, _CHUNK)) <= set(done)
+
+
+def _chunks_done(path: Path, shape: tuple[int, ...]) -> set[int]:
+    """First episodes of the chunks of `path` that are rendered; none where it is damaged."""
+    try:
+        if np.load(path, mmap_mode="r").shape == shape:
+            return set(json.loads(progress_of(path).read_text()))
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError, EOFError) as error:
+        print(f"{path} is damaged ({error}); it is rendered again", file=sys.stderr)
+    return set()
 
 
 def _in_processes(jobs: list[_RenderJob], workers: int) -> Iterator[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from twist_training.configuration import ConfigurationError, with_arguments
 from twist_training.progress import ProgressBar
+from twist_training.run_lock import locked
 from twist_training.session import RunError
 from twist_training.storage.result_table import ResultTable
 from twist_training.sweep.executors import executor_named
@@ -52,7 +53,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         ConfigurationError: an argument or the file is wrong.
         ResultTableError: the folder holds another sweep.
-        RunError: a run failed; the others are done and in the table.
+        RunError: a run failed; the others are done and in the table. Or this sweep runs already.
         DiskError: the folder is not writable or the disk is full.
     """
     settings = with_arguments(SweepSettings(), arguments)
@@ -63,7 +64,8 @@ def main(arguments: list[str]) -> None:
     makers, students = plan(sweep, out, settings.data)
     execute = executor_named(settings.executor)
     failures: dict[Path, str] = {}
-    with ResultTable(out / "results.jsonl", about=_about(sweep, settings.data), key=KEY) as table:
+    about = _about(sweep, settings.data)
+    with locked(out), ResultTable(out / "results.jsonl", about=about, key=KEY) as table:
         waiting = [run for run in students if any(row not in table for row in _keys(run))]
         needed = {run.data for run in waiting}
         unmade = [run for run in makers if run.folder in needed and not is_done(run.folder)]

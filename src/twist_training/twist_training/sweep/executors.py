@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from twist_training.atomic_files import DiskError, write_atomically
 from twist_training.configuration import ConfigurationError
 from twist_training.session import RunError
 from twist_training.sweep.job import RESULT, run_job
@@ -48,23 +49,31 @@ def executor_named(name: str) -> Callable[[Sequence[Plain], int, Report], None]:
 def run_locally(jobs: Sequence[Plain], workers: int, report: Report) -> None:
     """Runs each job in a process of its own, `workers` at a time.
 
-    A job that fails does not stop the others. Ctrl-C ends all of them; they continue from their
-    last checkpoints when they are started again. Each writes ``job.log`` into its run folder.
+    A job that fails does not stop the others. Ctrl-C ends all of them, and so does the end of this
+    process; they continue from their last checkpoints when they are started again. Each writes
+    ``job.log`` into its run folder.
     """
     running: set[subprocess.Popen[bytes]] = set()
     lock = threading.Lock()
     stopped = False
 
     def run(job: Plain) -> tuple[Plain | None, str]:
-        folder = Path(job["folder"])
+        try:
+            return run_in_folder(job, Path(job["folder"]))
+        except (OSError, DiskError) as error:
+            return None, str(error)
+
+    def run_in_folder(job: Plain, folder: Path) -> tuple[Plain | None, str]:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "job.json").write_text(json.dumps(job))
+        with write_atomically(folder / "job.json") as file:
+            file.write(json.dumps(job).encode())
+        arguments = [str(folder / "job.json"), str(os.getpid())]
         with open(folder / "job.log", "ab") as log:
             with lock:
                 if stopped:
                     return None, "not started"
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "twist_training.sweep.job", str(folder / "job.json")],
+                    [sys.executable, "-m", "twist_training.sweep.job", *arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -1,4 +1,7 @@
-"""One run of a sweep in a process of its own: ``python -m twist_training.sweep.job JOB.json``."""
+"""One run of a sweep in a process of its own.
+
+``python -m twist_training.sweep.job JOB.json PARENT``, where PARENT is the sweep's process number.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from typing import Any
 
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import from_dict
+from twist_training.run_lock import locked
 from twist_training.shared_data import take_data_from, take_encoder_from
+from twist_training.worker_pool import end_with_parent
 
 RESULT = "result.json"
 
@@ -26,16 +31,27 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     A job of kind ``data`` is a teacher with its episodes and images, ``warm_up`` the encoder
     warm-up that several students begin with; their results are empty. A ``student`` is distilled,
     exported, and evaluated as a robot would run it.
+
+    Raises:
+        RunError: another process is at it, or what it needs is not there.
+        DiskError: the disk is full.
     """
+    folder = Path(job["folder"])
+    with locked(folder):
+        if not is_done(folder):
+            found = _run(job, folder)
+            with write_atomically(folder / RESULT) as file:
+                file.write(json.dumps(found).encode())
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+        return result
+
+
+def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     from twist_training.runners.distil import warm_up_encoder
     from twist_training.runners.evaluate import evaluate_checkpoint
     from twist_training.runners.pipeline import Pipeline
 
-    config, folder = from_dict(job["config"]), Path(job["folder"])
-    result = folder / RESULT
-    if is_done(folder):
-        done: dict[str, Any] = json.loads(result.read_text())
-        return done
+    config = from_dict(job["config"])
     found: dict[str, Any] = {}
     if job["kind"] != "data":
         take_data_from(Path(job["data"]), config, folder)
@@ -58,12 +74,11 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
             workers=evaluation.workers,
         ).to_dict()
         found["distil_seconds"] = round(pipeline.clock.seconds.get("distil", 0.0), 1)
-    with write_atomically(result) as file:
-        file.write(json.dumps(found).encode())
     return found
 
 
 if __name__ == "__main__":
+    end_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run_job(json.loads(Path(sys.argv[1]).read_text()))

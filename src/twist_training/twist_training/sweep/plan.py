@@ -17,6 +17,7 @@ from twist_training.configuration import (
     TrainingConfig,
     from_dict,
     parse_arguments,
+    validate,
     with_arguments,
 )
 from twist_training.shared_data import warm_up_settings
@@ -155,7 +156,7 @@ def plan(sweep: Sweep, out: Path, data: str) -> tuple[list[DataRun], list[Studen
         for seed in sweep.seeds:
             if data:
                 folder = Path(_filled(data, task, seed))
-                base = with_arguments(_config_of(folder, task, seed), list(sweep.settings))
+                base = _with("settings", _config_of(folder, task, seed), sweep.settings)
             else:
                 folder = out / "data" / f"{task}_seed{seed}"
                 base = parse_arguments(
@@ -169,7 +170,7 @@ def plan(sweep: Sweep, out: Path, data: str) -> tuple[list[DataRun], list[Studen
 def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list[StudentRun]:
     by_config: dict[TrainingConfig, list[str]] = {}
     for name, settings in sweep.variants.items():
-        config = with_arguments(base, list(settings))
+        config = _with(f"variant {name!r}", base, settings)
         changed = [
             field.name
             for field in dataclasses.fields(base)
@@ -196,6 +197,16 @@ def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list
         )
         for config, names in by_config.items()
     ]
+
+
+def _with(where: str, config: TrainingConfig, settings: tuple[str, ...]) -> TrainingConfig:
+    """`config` with these settings; an error says where they are from."""
+    try:
+        changed = with_arguments(config, list(settings))
+        validate(changed)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+    return changed
 
 
 def warm_ups(students: Iterable[StudentRun]) -> list[WarmUp]:
@@ -238,11 +249,14 @@ def _config_of(folder: Path, task: str, seed: int) -> TrainingConfig:
 
 
 def to_plain(run: StudentRun | WarmUp | DataRun) -> dict[str, Any]:
-    """Plain data for another process, see `job.run_job`."""
-    plain = {"config": run.config.to_dict(), "folder": str(run.folder)}
+    """Plain data for a process in any working directory, see `job.run_job`."""
+    plain = {"config": run.config.to_dict(), "folder": str(run.folder.absolute())}
     if isinstance(run, DataRun):
         return plain | {"kind": "data"}
-    plain["data"] = str(run.data)
+    plain["data"] = str(run.data.absolute())
     if isinstance(run, WarmUp):
         return plain | {"kind": "warm_up"}
-    return plain | {"kind": "student", "warm_up": str(run.warm_up) if run.warm_up else ""}
+    return plain | {
+        "kind": "student",
+        "warm_up": str(run.warm_up.absolute()) if run.warm_up else "",
+    }

@@ -1,0 +1,99 @@
+"""What is wrong with settings, found before a run starts rather than in its last hour."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twist_training.configuration import TrainingConfig
+
+_ABOVE_ZERO = {
+    "teacher.rssm": {"deterministic", "hidden", "groups", "classes"},
+    "teacher": {
+        *("encoder_width", "embedding", "head_width", "head_layers", "observation_std"),
+        *("environments", "episode_steps", "batch", "length", "horizon", "imagination_starts"),
+        *("slow_critic_every", "evaluate_every", "evaluation_episodes"),
+    },
+    "collection": {"episodes", "episode_steps", "environments", "looks"},
+    "student": {"depth"},
+    "distillation": {
+        *("length", "horizon", "batch", "imagination_starts", "warmup_batch"),
+        *("evaluate_every", "evaluation_episodes"),
+    },
+    "evaluation": {"episodes"},
+}
+"""Settings of which there has to be one at least, or which something is divided by."""
+
+_CHOICES = {"precision": ("auto", "float32", "bfloat16"), "device": ("cpu", "cuda")}
+
+
+def problems_of(config: TrainingConfig) -> list[str]:
+    """Everything that is wrong with these settings, for a person; empty when nothing is."""
+    return [*_of_the_machine(config), *_of_numbers(config), *_of_sizes(config)]
+
+
+def _of_the_machine(config: TrainingConfig) -> Iterator[str]:
+    for name, choices in _CHOICES.items():
+        value = getattr(config, name)
+        if value not in choices:
+            yield f"{name} is {value!r}; use {', '.join(choices[:-1])} or {choices[-1]}"
+    if not 0 <= config.seed < 10_000:
+        yield f"seed is {config.seed}; use 0 to 9999"
+    for name in ("processes", "threads"):
+        if getattr(config, name) < 1:
+            yield f"{name} is {getattr(config, name)}; use 1 or more"
+
+
+def _of_numbers(config: TrainingConfig) -> Iterator[str]:
+    for name, value in _numbers(config):
+        section, _, item = name.rpartition(".")
+        if math.isnan(value):
+            yield f"{name} is nan; it must be a number"
+        elif value < 0 and section:
+            yield f"{name} is {value}; it must not be negative"
+        elif value == 0 and item in _ABOVE_ZERO.get(section, ()):
+            yield f"{name} is {value}; it must be above 0"
+
+
+def _numbers(settings: Any, prefix: str = "") -> Iterator[tuple[str, int | float]]:
+    """Every number, by the name that it has on the command line."""
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _numbers(value, f"{prefix}{item.name}.")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield prefix + item.name, value
+
+
+def _of_sizes(config: TrainingConfig) -> Iterator[str]:
+    """What does not fit together."""
+    teacher, collection, distillation = config.teacher, config.collection, config.distillation
+    if teacher.length > teacher.episode_steps + 1:
+        yield f"teacher.length {teacher.length} is longer than an episode ({teacher.episode_steps})"
+    shortest = min(collection.episode_steps, teacher.episode_steps)
+    if distillation.length > shortest + 1:
+        yield (
+            f"distillation.length {distillation.length} is longer than the shortest episode "
+            f"({shortest})"
+        )
+    if teacher.imagination_starts > teacher.batch * teacher.length:
+        yield "teacher.imagination_starts exceeds teacher.batch x teacher.length"
+    if distillation.imagination_starts > distillation.batch * distillation.length:
+        yield "distillation.imagination_starts exceeds its batch x length"
+    if teacher.scripted_episodes + teacher.random_episodes < 1:
+        yield "the replay needs at least one scripted or random episode to start from"
+    if collection.episodes and (
+        round(collection.episodes * collection.random_fraction) >= collection.episodes
+    ):
+        yield (
+            f"collection.random_fraction {collection.random_fraction} of "
+            f"{collection.episodes} episodes leaves none for the teacher"
+        )
+    if distillation.rounds >= max(1, distillation.steps):
+        yield (
+            f"distillation.student_rounds {distillation.rounds} do not fit between "
+            f"{distillation.steps} distillation.steps; 0 switches them off"
+        )
