@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 
 import numpy as np
 
@@ -38,6 +39,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=48)
     arguments = parser.parse_args()
+    if arguments.pairs < 1:
+        parser.error(f"--pairs must be at least 1, found {arguments.pairs}")
     card = load_task_card("block_push")
     contract = card.contract(observes_ee_position=False)
     camera, limit = contract.camera, load_limits().reference
@@ -95,6 +98,9 @@ def main() -> int:
                 still.append(found)
             alarms += found > limit and true_shift < limit - 1
             missed += found <= limit and true_shift > limit + 1
+    if not still:
+        print("camera_reference: no background was recognised, nothing measured", file=sys.stderr)
+        return 1
     print(f"{arguments.pairs} pairs, limit {limit:g} pixels\n")
     print("| | pixels or pairs |\n|---|---|")
     print(f"| error of the shift: median | {np.median(errors):.2f} |")

@@ -1,8 +1,9 @@
-"""Views of a board on the gripper, with corners computed instead of rendered."""
+"""Views of a board, with corners computed instead of rendered."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from twist_camera.calibration import Sample
 from twist_camera.charuco_board import Detection
@@ -25,6 +26,34 @@ def views_on_hand(
             board = RigidTransform(turn.rotation, np.array([-0.12, -0.08, 0.6 + 0.01 * number]))
         arm = (lab.base_to_camera @ board @ mount.inverse()).moved(rng.normal(0.0, sigmas))
         samples.append(Sample(f"view {number}", seen(lab, board, rng, pixel), arm))
+    return samples
+
+
+def views_on_table(
+    lab: Rehearsal, count: int, *, pixel: float = 0.1, offset: ArrayLike = (0.0, 0.0, 0.0)
+) -> list[Sample]:
+    """Placements as `Rehearsal.on_table` makes them, touched at the board's four outer corners.
+
+    Args:
+        lab: camera and faults.
+        count: how many.
+        pixel: noise of the corners.
+        offset: error of the tool's offset, base frame, metres: the tool is held one way.
+    """
+    rng = np.random.default_rng([lab.seed, 4])
+    columns, last = lab.spec.columns - 1, len(lab.spec.corners) - 1
+    numbers = [0, columns - 1, last - columns + 1, last]
+    samples = []
+    for placement in range(count):
+        placed = lab._lying(rng)
+        points = placed.apply(lab.spec.corners[numbers]) + np.asarray(offset)
+        points = points + rng.normal(0.0, lab.faults.touch, points.shape)
+        touched = tuple(
+            (n, (float(x), float(y), float(z)))
+            for n, (x, y, z) in zip(numbers, points, strict=True)
+        )
+        detection = seen(lab, lab.base_to_camera.inverse() @ placed, rng, pixel)
+        samples.append(Sample(f"placement {placement}", detection, None, placement, touched))
     return samples
 
 

@@ -107,11 +107,18 @@ def test_a_rehearsed_session_is_solved_checked_and_drawn(
     assert distance <= 0.003
     assert np.degrees(angle) <= 0.5
     assert found.quality["views"] == 10
+    assert found.quality["board_scale"]["value"] == pytest.approx(1.0, abs=0.005)
+    wrong = str(tmp_path / "wrong.yaml")
+    assert main(["solve", folder, "--output", wrong, "--square-mm", "35.7"]) == 1
+    assert "times the size told" in capsys.readouterr().err
+    assert not Path(wrong).exists()
     picture = str(tmp_path / "overlay.png")
     view = f"{folder}/view_000.png"
     assert main(["overlay", result, "--image", view, "--output", picture, *checkpoint]) == 0
     with PngFile.open(picture) as drawn:
         assert drawn.size == (1280, 960)
+    assert main(["overlay", result, "--image", view, "--output", str(tmp_path / "grid")]) == 1
+    assert "ends in .png" in capsys.readouterr().err
     # Limits that are nearly zero refuse any real camera.
     limits = tmp_path / "limits.yaml"
     limits.write_text("{position: 0.0001, angle: 0.001, picture: 0.01, reference: 1}")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from synthetic_views import views_on_hand
+from synthetic_views import views_on_hand, views_on_table
 
-from twist_camera.calibration import CalibrationError, Sample, calibrate
-from twist_camera.charuco_board import BoardDetector, BoardSpec
+from twist_camera.calibration import Sample, calibrate
+from twist_camera.calibration_checks import CalibrationError, CalibrationRules
+from twist_camera.charuco_board import BoardDetector, BoardSpec, Detection
 from twist_camera.rehearsal import Rehearsal
 from twist_camera.rigid_transform import RigidTransform
 from twist_policy.camera_match import CameraIntrinsics
@@ -87,17 +89,96 @@ def test_a_lens_is_not_estimated_from_views_in_one_place(
     lab_of: Labs, contract: PolicyContract
 ) -> None:
     lab = lab_of(0)
-    samples = [dataclasses.replace(s, name="x") for s in views_on_hand(lab, 3)] * 4
+    samples = [
+        dataclasses.replace(s, name=f"{s.name} {n}")
+        for n in range(4)
+        for s in views_on_hand(lab, 3)
+    ]
     nominal = CameraIntrinsics.from_model(contract.camera)
     with pytest.raises(CalibrationError, match="needed to estimate the lens"):
         calibrate(lab.spec, samples, nominal, estimate_intrinsics=True)
 
 
-def test_a_print_of_another_scale_is_refused(lab_of: Labs) -> None:
+@pytest.mark.parametrize("views", [views_on_hand, views_on_table], ids=["hand", "table"])
+@pytest.mark.parametrize("scale", [0.98, 1.01, 1.02, 1.05])
+def test_a_print_of_another_size_is_refused_with_the_size_found(
+    lab_of: Labs, views: Callable[[Rehearsal, int], list[Sample]], scale: float
+) -> None:
+    for seed in range(2):
+        lab = lab_of(seed)
+        samples = views(lab, 12 if views is views_on_hand else 4)
+        told = lab.spec.scaled(lab.spec.square / scale)
+        with pytest.raises(CalibrationError, match="times the size told") as refused:
+            calibrate(told, samples, lab.intrinsics)
+        found = re.search(r"squares\s+of ([\d.]+) mm", str(refused.value))
+        assert found is not None
+        # 0.4 %: three standard deviations of twelve views, or of four placements.
+        assert float(found[1]) == pytest.approx(lab.spec.square * 1000, rel=0.004)
+        right = calibrate(told.scaled(lab.spec.square), samples, lab.intrinsics)
+        assert error(right.base_to_camera, lab)[0] <= POSITION
+
+
+@pytest.mark.parametrize("scale", [0.98, 1.02])
+def test_a_lens_of_another_focal_length_is_refused_by_views_on_the_gripper(
+    lab_of: Labs, scale: float
+) -> None:
+    for seed in range(3):
+        lab = lab_of(seed)
+        lens = lab.intrinsics
+        told = dataclasses.replace(lens, fx=lens.fx * scale, fy=lens.fy * scale)
+        samples = views_on_hand(lab, 12)
+        with pytest.raises(CalibrationError, match=r"fit a lens with .*--intrinsics estimate"):
+            calibrate(lab.spec, samples, told)
+
+
+@pytest.mark.parametrize("views", [views_on_hand, views_on_table], ids=["hand", "table"])
+def test_a_board_and_a_lens_of_the_size_told_are_accepted(
+    lab_of: Labs, views: Callable[[Rehearsal, int], list[Sample]]
+) -> None:
+    for seed in range(10):
+        lab = lab_of(seed)
+        found = calibrate(lab.spec, views(lab, 10 if views is views_on_hand else 4), lab.intrinsics)
+        for factor in (found.board_scale, found.lens_scale):
+            assert factor is not None
+            assert factor.significance < 3.5
+
+
+def test_a_tool_offset_that_is_wrong_along_the_tool_is_refused_by_the_tables_height(
+    lab_of: Labs,
+) -> None:
     lab = lab_of(0)
-    told = BoardSpec(square=0.0365, marker=0.027)
-    with pytest.raises(CalibrationError, match="Does the print have the size told"):
-        calibrate(told, views_on_hand(lab, 15), lab.intrinsics)
+    for height, word in ((0.01, "above"), (-0.01, "below")):
+        samples = views_on_table(lab, 4, offset=(0.0, 0.0, height))
+        with pytest.raises(CalibrationError, match=f"{word} where.*--board-height-mm"):
+            calibrate(lab.spec, samples, lab.intrinsics)
+    # The same touches are those of a board on a thick plate, if told.
+    thick = views_on_table(lab, 4, offset=(0.0, 0.0, 0.01))
+    calibrate(lab.spec, thick, lab.intrinsics, CalibrationRules(board_height=0.01))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # NaN is what the last view holds
+def test_a_view_of_one_row_is_left_out_and_one_without_a_pose_is_named(lab_of: Labs) -> None:
+    lab = lab_of(0)
+    wide = dataclasses.replace(lab, spec=BoardSpec(10, 6, 0.025, 0.018))
+    samples = views_on_hand(wide, 12)
+    whole = samples[3].detection
+    for rows in (slice(0, 9), slice(0, 10)):  # of nine corners each
+        part = Detection(whole.numbers[rows], whole.pixels[rows])
+        samples[3] = dataclasses.replace(samples[3], detection=part)
+        assert calibrate(wide.spec, samples, wide.intrinsics).unused == ("view 3",)
+    pixels = whole.pixels.copy()
+    pixels[0] = np.nan
+    samples[3] = dataclasses.replace(samples[3], detection=Detection(whole.numbers, pixels))
+    with pytest.raises(CalibrationError, match=r"view 3: .*take the view out"):
+        calibrate(wide.spec, samples, wide.intrinsics)
+
+
+def test_two_views_of_one_name_are_refused(lab_of: Labs) -> None:
+    lab = lab_of(0)
+    samples = views_on_hand(lab, 12)
+    samples[3] = dataclasses.replace(samples[3], name="view 4")
+    with pytest.raises(CalibrationError, match="the same name"):
+        calibrate(lab.spec, samples, lab.intrinsics)
 
 
 def test_poses_that_do_not_belong_to_the_pictures_are_refused(lab_of: Labs) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ from twist_camera.ros import pyrealsense_camera
 from twist_camera.ros.camera_check import CameraCheck, DriverSilent
 from twist_camera.ros.camera_reference import CameraReference
 from twist_camera.ros.pyrealsense_camera import PyrealsenseCamera
+from twist_camera.session import SessionError
 
 WANTED: dict[str, Any] = {
     "enable_color": True,
@@ -180,6 +183,29 @@ def test_without_a_driver_the_check_says_what_to_look_at(graph: Graph) -> None:
         check.destroy_node()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_check_that_is_told_to_stop_while_it_waits_says_that_it_knows_nothing(
+    ros_domain_id: int, number: signal.Signals, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "twist_camera.ros.camera_check", "--ros-args"]
+    command += ["-p", f"settings_file:={SETTINGS}"]
+    errors = tmp_path / "stderr"
+    with errors.open("w") as file, subprocess.Popen(command, stderr=file) as process:
+        observer = rclpy.Context()
+        rclpy.init(context=observer)
+        watcher = Node("watcher", context=observer)
+        try:
+            wait_for(lambda: "camera_check" in watcher.get_node_names())
+        finally:
+            watcher.destroy_node()
+            rclpy.try_shutdown(context=observer)
+        process.send_signal(number)
+        assert process.wait(10.0) == 128 + number  # 1 is: the settings are wrong
+    text = errors.read_text()
+    assert f"ended by {number.name} before the settings were compared" in text
+    assert "Traceback" not in text
+
+
 def test_a_frames_metadata_tell_what_a_parameter_hides() -> None:
     taken = '{"frame_number":7,"actual_exposure":156,"gain_level":64,"auto_exposure":0}'
     assert all(f.good for f in compare_metadata(WANTED, taken))
@@ -292,6 +318,8 @@ def test_the_reference_service_answers_by_what_the_camera_sees(
     path = tmp_path / "reference.png"
     make_reference([picture], points, datetime(2026, 1, 1)).save(path)
     values = {"reference": str(path), "frames": 3, "timeout": 10.0}
+    with pytest.raises(SessionError, match=r"ends in \.png"):
+        CameraReference(parameter_overrides=overrides(values | {"output": str(tmp_path / "both")}))
     graph.add(CameraReference(parameter_overrides=overrides(values)))
     # The service keeps its node busy: camera and caller are spun by another thread.
     lab = Graph(rclpy.Context())

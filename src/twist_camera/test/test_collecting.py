@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 
-from twist_camera.calibration import CalibrationRules, calibrate
+from twist_camera.calibration import calibrate
+from twist_camera.calibration_checks import CalibrationRules
 from twist_camera.charuco_board import BoardSpec
 from twist_camera.collecting import LabError, Quit, collect_on_hand, collect_on_table
 from twist_camera.rehearsal import Rehearsal
@@ -85,7 +88,7 @@ def test_only_views_that_tell_something_are_kept_and_survive_a_restart(
     text = "\n".join(script.said)
     assert "not taken: the arm moves" in text
     assert "the arm moved by 2.0 mm meanwhile" in text
-    assert "not taken: 0 corners of the board are seen" in text
+    assert "not taken: 0 corners are seen" in text
     assert "nearly the same as view 1" in text
     assert "2 of 5 views" in text
 
@@ -137,6 +140,65 @@ def test_a_board_on_the_table_is_touched_photographed_and_gives_the_camera(
     assert "4 touched corners are needed" in "\n".join(script.said)
     found = calibrate(lab.spec, load_session(kept.folder).samples(), lab.intrinsics)
     assert found.base_to_camera.distance_to(lab.base_to_camera)[0] < 0.005
+
+
+def test_a_view_that_was_taken_out_is_not_made_up_for_with_anothers_picture(tmp_path: Path) -> None:
+    lens = CameraIntrinsics(640, 480, 600.0, 600.0, 320.0, 240.0)
+    taken = Session(tmp_path, "hand", BoardSpec(), "panda_link0", lens)
+    for grey in range(4):
+        taken.add(np.full_like(BLANK, grey), RigidTransform.identity())
+    data = yaml.safe_load((tmp_path / "session.yaml").read_text())
+    del data["views"][1]
+    (tmp_path / "session.yaml").write_text(yaml.safe_dump(data))
+    again = load_session(tmp_path)
+    again.add(np.full_like(BLANK, 9), RigidTransform.identity())
+    again = load_session(tmp_path)
+    names = [view.image for view in again.views]
+    assert names == ["view_000.png", "view_002.png", "view_003.png", "view_004.png"]
+    assert [int(again.picture(view)[0, 0, 0]) for view in again.views] == [0, 2, 3, 9]
+    # A picture that no entry names any more counts as well.
+    del again.views[-1]
+    again.add(BLANK, RigidTransform.identity())
+    assert again.views[-1].image == "view_005.png"
+    assert again.picture(again.views[-1])[0, 0, 0] == 100
+
+
+def test_a_placement_that_was_taken_out_leaves_its_number(tmp_path: Path, lab_of: object) -> None:
+    lab = lab_of(4)  # type: ignore[operator]
+    kept = session(tmp_path, lab, "table")
+    first, second, third = lab.on_table(3)
+    for view in (first, second):
+        kept.add(view.image, None, view.placement, view.touched)
+    del kept.views[0]
+    answers = [answer for number, _ in third.touched[:4] for answer in (str(number),)]
+
+    class Table(Script):
+        def pose(self) -> RigidTransform:
+            point = third.touched[len(self.said) % 4][1]
+            return RigidTransform(np.eye(3), np.array(point))
+
+        def picture(self) -> NDArray[np.uint8]:
+            return np.asarray(third.image)
+
+    script = Table(iter([]), [*answers, "d", "photo"])
+    assert collect_on_table(script, kept, 2, (0.0, 0.0, 0.01)) == 2
+    assert [view.placement for view in load_session(kept.folder).views] == [1, 2]
+    assert "mm above the table (z = 0)" in "\n".join(script.said)
+
+
+def test_views_that_contradict_each_other_are_refused(tmp_path: Path, lab_of: object) -> None:
+    lab = lab_of(4)  # type: ignore[operator]
+    kept = session(tmp_path, lab, "table")
+    for view in lab.on_table(2):
+        kept.add(view.image, None, view.placement, view.touched)
+    path = kept.folder / "session.yaml"
+    good = yaml.safe_load(path.read_text())
+    for key, message in (("image", "more than one view"), ("placement", "the same placement")):
+        data = copy.deepcopy(good)
+        data["views"][1][key] = data["views"][0][key]
+        path.write_text(yaml.safe_dump(data))
+        with pytest.raises(SessionError, match=message):
+            load_session(kept.folder)
 
 
 @pytest.mark.parametrize(

@@ -161,3 +161,24 @@ def test_a_missing_or_damaged_reference_says_how_to_save_one(tmp_path: Path) -> 
         path.with_suffix(".yaml").write_text(yaml.safe_dump(data))
         with pytest.raises(ReferenceViewError, match="damaged"):
             load_reference(path)
+
+
+def test_a_reference_is_not_saved_over_another_file(
+    take: Take, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    PngFile.fromarray(take()).save(tmp_path / "live.png")
+    source = ["--image", str(tmp_path / "live.png")]
+    save = ["save", *source, "--checkpoint", str(CHECKPOINT), "--reference"]
+    for text in ("{format: 1, base_frame: panda_link0, camera: {}}", "- a list", "a: b: c"):
+        (tmp_path / "camera.yaml").write_text(text)
+        assert main([*save, str(tmp_path / "camera.png")]) == 1
+        assert "belongs to no reference view" in capsys.readouterr().err
+        assert (tmp_path / "camera.yaml").read_text() == text
+        assert not (tmp_path / "camera.png").exists()
+    assert main([*save, str(tmp_path / "reference")]) == 1
+    assert "ends in .png" in capsys.readouterr().err
+    for _ in range(2):  # its own may be replaced
+        assert main([*save, str(tmp_path / "reference.png")]) == 0
+    check = ["check", *source, "--reference", str(tmp_path / "reference.png"), "--output"]
+    assert main([*check, str(tmp_path / "both")]) == 1
+    assert "ends in .png" in capsys.readouterr().err

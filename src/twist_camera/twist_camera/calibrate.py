@@ -22,7 +22,8 @@ import numpy as np
 from PIL import Image as PngFile
 
 from twist_camera.board_pdf import PAPERS, write_board_pdf
-from twist_camera.calibration import CalibrationError, CalibrationRules, calibrate
+from twist_camera.calibration import calibrate
+from twist_camera.calibration_checks import CalibrationError, CalibrationRules
 from twist_camera.camera_file import (
     CameraFile,
     CameraFileError,
@@ -37,7 +38,13 @@ from twist_camera.limits import LimitsError, load_limits
 from twist_camera.overlay import table_overlay
 from twist_camera.rehearsal import Rehearsal, real_lens, shifted_camera
 from twist_camera.rigid_transform import RigidTransform
-from twist_camera.session import Session, SessionError, load_session, read_picture
+from twist_camera.session import (
+    Session,
+    SessionError,
+    check_png_name,
+    load_session,
+    read_picture,
+)
 from twist_policy.camera_match import CameraIntrinsics, CameraMatchError
 
 CAMERA_FILE = Path("calibration/camera.yaml")
@@ -114,6 +121,17 @@ def _parser() -> argparse.ArgumentParser:
         choices=("driver", "estimate"),
         default="driver",
         help="driver: the lens as the camera's driver knows it; estimate: from the views too",
+    )
+    solve.add_argument(
+        "--square-mm",
+        type=float,
+        help="edge of a square as measured on the print; default: as told to collect",
+    )
+    solve.add_argument(
+        "--board-height-mm",
+        type=float,
+        default=0.0,
+        help="--mode table: the print's height above the table, which is its plate's thickness",
     )
     solve.add_argument("--output", type=Path, default=CAMERA_FILE)
     solve.add_argument("--robot-mm", type=float, default=0.7, help="1 sigma of the arm's positions")
@@ -238,7 +256,13 @@ def _rehearse(options: argparse.Namespace) -> int:
 
 def _solve(options: argparse.Namespace) -> int:
     session = load_session(options.folder)
-    rules = CalibrationRules(robot_position=options.robot_mm / 1000, robot_angle=options.robot_deg)
+    if options.square_mm is not None:
+        session.spec = session.spec.scaled(options.square_mm / 1000)
+    rules = CalibrationRules(
+        robot_position=options.robot_mm / 1000,
+        robot_angle=options.robot_deg,
+        board_height=options.board_height_mm / 1000,
+    )
     estimate = options.intrinsics == "estimate"
     found = calibrate(
         session.spec, session.samples(), session.intrinsics, rules, estimate_intrinsics=estimate
@@ -259,8 +283,16 @@ def _solve(options: argparse.Namespace) -> int:
         f"camera at {_numbers(found.base_to_camera.position)} m, orientation "
         f"{_numbers(found.base_to_camera.quaternion)}\n"
         f"uncertainty (1 sigma): {found.position_sigma * 1000:.2f} mm, {found.angle_sigma:.3f} "
-        "degrees"
+        "degrees, with board and lens as told\n"
+        f"as the views tell it, the board has {found.board_scale} times the size told"
+        + (f", or the lens {found.lens_scale} times its focal length" if found.lens_scale else "")
     )
+    if found.lens_scale is not None and 2 * found.lens_scale.sigma > rules.scale:
+        print(
+            f"not told by these views: a lens that is less than {2 * found.lens_scale.sigma:.1%} "
+            "off, which moves the camera by that share of its distance; more placements, or a "
+            "session with --mode hand, tell it better"
+        )
     method = f"{session.mode}, intrinsics {options.intrinsics}"
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     CameraFile(session.base_frame, lens, found.base_to_camera, quality_of(found, method, now)).save(
@@ -291,6 +323,7 @@ def _overlay(options: argparse.Namespace) -> int:
         from twist_camera.ros.frames import take_frames  # only this needs ROS
 
         image = take_frames(options.image_topic, 1)[0]
+    check_png_name(options.output)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     PngFile.fromarray(table_overlay(image, camera, contract)).save(options.output)
     print(f"{options.output}: the grid has to lie on the table, its lines 10 cm apart")

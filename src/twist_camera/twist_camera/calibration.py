@@ -15,23 +15,25 @@ curvature of that fit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
+from twist_camera.calibration_checks import (
+    Calibration,
+    CalibrationError,
+    CalibrationRules,
+    check_result,
+    check_touches,
+)
 from twist_camera.calibration_fit import FitProblem, FitResult, View, fit
-from twist_camera.charuco_board import Array, BoardSpec, Detection
+from twist_camera.charuco_board import CORNERS_NEEDED, Array, BoardSpec, Detection
 from twist_camera.hand_eye import solve_hand_eye, turning
-from twist_camera.lens import board_pose, estimate_lens
+from twist_camera.lens import LensError, board_pose, estimate_lens
 from twist_camera.rigid_transform import RigidTransform, fit_rigid
 from twist_policy.camera_match import CameraIntrinsics
 
-_CORNERS_NEEDED = 8
 _GRID = (8, 6)
-
-
-class CalibrationError(ValueError):
-    """The pictures do not tell where the camera stands; the message says what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,72 +57,6 @@ class Sample:
     touched: tuple[tuple[int, tuple[float, float, float]], ...] = ()
 
 
-@dataclass(frozen=True)
-class CalibrationRules:
-    """What a calibration needs, and how well the robot is known.
-
-    Attributes:
-        views: fewest usable views of a board on the gripper.
-        turn: smallest turning of the gripper about a second axis, root mean square, degrees.
-        lens_coverage: smallest share of the picture that corners have to cover to estimate a lens.
-        lens_tilt: smallest turning of the board for that, as `turn`.
-        rms: largest reprojection error, root mean square, pixels.
-        correction: largest change of what the robot reported, median over the views, in standard
-            deviations.
-        position_sigma: largest standard deviation of the camera's position, metres.
-        angle_sigma: largest standard deviation of its orientation, degrees.
-        robot_position: standard deviation of a reported or touched position, metres.
-        robot_angle: standard deviation of a reported orientation, degrees.
-        pixel: standard deviation of a corner in a picture, pixels.
-    """
-
-    views: int = 10
-    turn: float = 8.0
-    lens_coverage: float = 0.4
-    lens_tilt: float = 8.0
-    rms: float = 1.0
-    correction: float = 2.5
-    position_sigma: float = 0.003
-    angle_sigma: float = 0.5
-    robot_position: float = 0.0007
-    robot_angle: float = 0.1
-    pixel: float = 0.15
-
-
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """The result.
-
-    Attributes:
-        intrinsics: the lens: the driver's, or estimated.
-        base_to_camera: pose of the optical frame in the base frame.
-        board: pose of the board on the end effector, or of its first placement on the table.
-        rms: reprojection error over all corners, pixels.
-        view_rms: the same by the name of the view.
-        position_sigma: standard deviation of the camera's position, along its worst axis, metres.
-        angle_sigma: standard deviation of its orientation, about its worst axis, degrees.
-        coverage: share of the picture that corners cover.
-        corners: how many were used.
-        unused: views that show too little of the board.
-        correction: how far the reported poses or touched points had to be changed, median over the
-            views, in the standard deviations that were assumed.
-        suspects: views that fit much worse than the others.
-    """
-
-    intrinsics: CameraIntrinsics
-    base_to_camera: RigidTransform
-    board: RigidTransform
-    rms: float
-    view_rms: dict[str, float]
-    position_sigma: float
-    angle_sigma: float
-    coverage: float
-    corners: int
-    correction: float = 0.0
-    unused: tuple[str, ...] = ()
-    suspects: tuple[str, ...] = field(default=())
-
-
 def calibrate(
     spec: BoardSpec,
     samples: Sequence[Sample],
@@ -139,11 +75,14 @@ def calibrate(
         estimate_intrinsics: whether the lens is estimated too.
 
     Raises:
-        CalibrationError: too few or too similar views, or a result that is too uncertain.
+        CalibrationError: too few or too similar views, a board or a lens of another size than told,
+            or a result that is too uncertain.
     """
     rules = rules or CalibrationRules()
-    usable = [s for s in samples if len(s.detection.numbers) >= _CORNERS_NEEDED]
-    unused = tuple(s.name for s in samples if len(s.detection.numbers) < _CORNERS_NEEDED)
+    if len({s.name for s in samples}) != len(samples):
+        raise CalibrationError("two views have the same name; each needs a picture of its own")
+    usable = [s for s in samples if not spec.too_little(s.detection.numbers)]
+    unused = tuple(s.name for s in samples if spec.too_little(s.detection.numbers))
     on_hand = all(s.base_to_ee is not None for s in usable)
     if not on_hand and any(s.base_to_ee is not None for s in usable):
         raise CalibrationError(
@@ -153,14 +92,15 @@ def calibrate(
     needed = rules.views if on_hand else 1
     if len(usable) < needed:
         raise CalibrationError(
-            f"{len(usable)} of {len(samples)} pictures show at least {_CORNERS_NEEDED} corners of "
-            f"the board, {needed} are needed; take more, with the whole board in the picture, "
-            "sharp and well lit, and check that the printed board is the one told"
+            f"{len(usable)} of {len(samples)} pictures show enough of the board "
+            f"({CORNERS_NEEDED} corners in two rows and two columns), {needed} are needed; take "
+            "more, with the whole board in the picture, sharp and well lit, and check that the "
+            "printed board is the one told"
         )
     covered = coverage(usable, intrinsics)
     if estimate_intrinsics:
         intrinsics = _first_lens(spec, usable, intrinsics, covered, rules)
-    seen = [board_pose(spec, s.detection, intrinsics) for s in usable]
+    seen = [_board_pose(spec, s, intrinsics) for s in usable]
     problem = (
         _on_hand(spec, usable, seen, intrinsics, rules)
         if on_hand
@@ -168,8 +108,17 @@ def calibrate(
     )
     result = fit(problem, estimate_intrinsics=estimate_intrinsics)
     found = _report(result, usable, unused, covered)
-    _check(found, rules)
+    check_result(found, spec, rules)
     return found
+
+
+def _board_pose(spec: BoardSpec, sample: Sample, intrinsics: CameraIntrinsics) -> RigidTransform:
+    try:
+        return board_pose(spec, sample.detection, intrinsics)
+    except (LensError, np.linalg.LinAlgError) as error:
+        raise CalibrationError(
+            f"{sample.name}: {error}; look at the picture, and take the view out of session.yaml"
+        ) from error
 
 
 def coverage(samples: Sequence[Sample], intrinsics: CameraIntrinsics) -> float:
@@ -193,8 +142,13 @@ def _first_lens(
             "needed to estimate the lens: show it in the corners too, or take the driver's "
             "calibration (--intrinsics driver)"
         )
-    lens = estimate_lens(spec, [s.detection for s in samples], size)
-    poses = [board_pose(spec, s.detection, lens) for s in samples]
+    try:
+        lens = estimate_lens(spec, [s.detection for s in samples], size)
+    except LensError as error:
+        raise CalibrationError(
+            f"{error}; take more views, or the driver's calibration (--intrinsics driver)"
+        ) from error
+    poses = [_board_pose(spec, s, lens) for s in samples]
     tilt = np.degrees(turning(poses)[1])
     if tilt < rules.lens_tilt:
         raise CalibrationError(
@@ -261,14 +215,7 @@ def _on_table(
                 f"{sample.name}: {error}; touch at least three corners of the board, as far apart "
                 "as possible"
             ) from None
-        miss = np.linalg.norm(placed.apply(on_board) - points, axis=1)
-        if miss.max() > 5 * rules.robot_position:
-            worst = numbers[int(miss.argmax())]
-            raise CalibrationError(
-                f"{sample.name}: the touched points miss the board's corners by up to "
-                f"{miss.max() * 1000:.1f} mm (corner {worst}); a corner was taken for another, "
-                "the tool's offset is wrong, or the print has another scale"
-            )
+        check_touches(sample.name, spec, numbers, points, placed, rules)
         views.append(
             View(
                 sample.detection,
@@ -314,33 +261,9 @@ def _report(
         angle_sigma=float(np.degrees(result.angle_sigma)),
         coverage=covered,
         corners=len(errors),
+        board_scale=result.board_scale,
+        lens_scale=result.lens_scale,
         correction=usual,
         unused=unused,
         suspects=tuple(suspects),
     )
-
-
-def _check(found: Calibration, rules: CalibrationRules) -> None:
-    if found.rms > rules.rms:
-        worst = ", ".join(
-            f"{name} {rms:.1f}"
-            for name, rms in sorted(found.view_rms.items(), key=lambda item: -item[1])[:3]
-        )
-        raise CalibrationError(
-            f"the corners miss their places by {found.rms:.2f} pixels (limit {rules.rms:g}); worst "
-            f"views: {worst}. Did the board slip, or the arm move while a picture was taken? Does "
-            "the print have the size told (measure it)? Are the poses those of the same frame?"
-        )
-    if found.correction > rules.correction:
-        raise CalibrationError(
-            f"what the robot reported had to be changed by {found.correction:.1f} standard "
-            f"deviations (limit {rules.correction:g}) to agree with the pictures. Does the print "
-            "have the size told (measure it)? Did the board slip? Is the lens the one told "
-            "(--intrinsics estimate)? Are the poses those of the same frame?"
-        )
-    if found.position_sigma > rules.position_sigma or found.angle_sigma > rules.angle_sigma:
-        raise CalibrationError(
-            f"the camera's pose is known to {found.position_sigma * 1000:.1f} mm and "
-            f"{found.angle_sigma:.2f} degrees only (limits {rules.position_sigma * 1000:g} mm, "
-            f"{rules.angle_sigma:g} degrees); take more views, nearer to the camera, more tilted"
-        )

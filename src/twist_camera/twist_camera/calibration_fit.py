@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ _LENS_SCALE = np.array([100.0, 100.0, 100.0, 100.0, 0.1, 0.1, 0.01, 0.01])
 """Sizes of focal lengths, principal point, k1, k2, p1, p2: makes steps comparable."""
 _STEP = 1e-6
 """Of differences: radians, metres, and shares of `_LENS_SCALE`."""
+FactorName = Literal["board", "lens"]
 _EVALUATIONS = 60
 """Good data need about ten."""
 
@@ -66,6 +68,31 @@ class FitProblem:
     angle_sigma: float
 
 
+@dataclass(frozen=True)
+class Factor:
+    """A number that should be 1, as the views tell it.
+
+    Attributes:
+        value: what fits best.
+        sigma: its standard deviation.
+        rms: reprojection error that is left with it, pixels.
+        correction: what is left of the corrections with it, median over the views.
+    """
+
+    value: float
+    sigma: float
+    rms: float = 0.0
+    correction: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} ± {self.sigma:.4f}"
+
+    @property
+    def significance(self) -> float:
+        """Its distance from 1 in standard deviations."""
+        return abs(self.value - 1.0) / max(self.sigma, 1e-9)
+
+
 @dataclass(frozen=True, eq=False)
 class FitResult:
     """What fits best.
@@ -79,6 +106,9 @@ class FitResult:
             standard deviations that were assumed.
         position_sigma: of the camera's position along its worst axis, metres.
         angle_sigma: of its orientation about its worst axis, radians.
+        board_scale: size of the board over the size told, were it unknown too.
+        lens_scale: focal length over that of the lens told, were it unknown instead; None when the
+            lens is estimated anyway.
     """
 
     intrinsics: CameraIntrinsics
@@ -88,18 +118,22 @@ class FitResult:
     corrections: list[float]
     position_sigma: float
     angle_sigma: float
+    board_scale: Factor
+    lens_scale: Factor | None
 
 
 class _Unknowns:
     """Where each unknown lies in the vector that is fitted.
 
     Everything is a small change of the first guess: the camera's pose (6), the board's on the end
-    effector (6), the error of each reported pose (6 each), the lens (8).
+    effector (6), the error of each reported pose (6 each), the lens (8), and where it is asked for
+    one factor (1): the logarithm of the board's scale, or of the focal length's.
     """
 
-    def __init__(self, problem: FitProblem, *, lens: bool) -> None:
+    def __init__(self, problem: FitProblem, *, lens: bool, factor: FactorName | None) -> None:
         self._problem = problem
         self._lens = lens
+        self._factor = factor
         labels = [
             view.group if view.group >= 0 else -1 - index
             for index, view in enumerate(problem.views)
@@ -110,7 +144,8 @@ class _Unknowns:
         self._board_at = 6
         self.errors_at = 6 if problem.board is None else 12
         self._lens_at = self.errors_at + 6 * self.groups
-        self.size = self._lens_at + (8 if lens else 0)
+        self._factor_at = self._lens_at + (8 if lens else 0)
+        self.size = self._factor_at + (1 if factor else 0)
 
     def camera(self, x: Array) -> RigidTransform:
         return self._problem.camera.moved(x[:6])
@@ -130,11 +165,18 @@ class _Unknowns:
         """Of the reported poses, shape (groups, 6)."""
         return x[self.errors_at : self._lens_at].reshape(self.groups, 6)
 
+    def factor(self, x: Array, name: FactorName) -> float:
+        """By how much the board or the focal length is larger than told."""
+        return float(np.exp(x[self._factor_at])) if self._factor == name else 1.0
+
     def intrinsics(self, x: Array) -> CameraIntrinsics:
         base = self._problem.intrinsics
+        scale = self.factor(x, "lens")
+        if scale != 1.0:
+            base = dataclasses.replace(base, fx=base.fx * scale, fy=base.fy * scale)
         if not self._lens:
             return base
-        change = x[self._lens_at :] * _LENS_SCALE
+        change = x[self._lens_at : self._factor_at] * _LENS_SCALE
         k = (*base.distortion, *(0.0,) * 5)[:5]
         return dataclasses.replace(
             base,
@@ -176,7 +218,8 @@ class _Residuals:
         ]
         rotations = np.array([pose.rotation for pose in local])[self._view_of]
         shifts = np.array([pose.translation for pose in local])[self._view_of]
-        points = np.einsum("nij,nj->ni", rotations, self._points) + shifts
+        on_board = self._points * unknowns.factor(x, "board")
+        points = np.einsum("nij,nj->ni", rotations, on_board) + shifts
         rays = points[:, :2] / np.maximum(points[:, 2:], 1e-3)
         return self._pixels - unknowns.intrinsics(x).project(rays)
 
@@ -185,7 +228,8 @@ class _Residuals:
         index = self._unknowns.group_of.index(group)
         touched = self._problem.views[index].touched
         assert touched is not None
-        return self._unknowns.reported(x, index).apply(touched[0]) - touched[1]
+        on_board = touched[0] * self._unknowns.factor(x, "board")
+        return self._unknowns.reported(x, index).apply(on_board) - touched[1]
 
     def __call__(self, x: Array) -> Array:
         """All of them in standard deviations."""
@@ -241,30 +285,30 @@ class _Residuals:
 
 
 def fit(problem: FitProblem, *, estimate_intrinsics: bool) -> FitResult:
-    """Fits all unknowns to all corners.
+    """Fits all unknowns to all corners; then tries a board, and a lens, of another size.
 
     Args:
         problem: first guesses.
         estimate_intrinsics: whether the lens is unknown too.
     """
-    unknowns = _Unknowns(problem, lens=estimate_intrinsics)
+    unknowns = _Unknowns(problem, lens=estimate_intrinsics, factor=None)
     residuals = _Residuals(problem, unknowns)
-    found = least_squares(
-        residuals,
-        np.zeros(unknowns.size),
-        jac=residuals.jacobian,
-        loss="soft_l1",
-        f_scale=_OUTLIER,
-        x_scale="jac",
-        max_nfev=_EVALUATIONS,
-    )
-    covariance = np.linalg.pinv(found.jac.T @ found.jac)
-    # Corners that scatter more than expected make everything less certain, never more.
-    count = len(found.fun) - unknowns.size
-    covariance = covariance * max(1.0, 2.0 * found.cost / max(count, 1))
-    x = found.x
+    x, covariance = _minimise(residuals, np.zeros(unknowns.size))
     mount = unknowns.mount(x)
     ends = np.cumsum([len(view.points) for view in problem.views])[:-1]
+
+    def factor(name: FactorName) -> Factor:
+        wider = _Unknowns(problem, lens=estimate_intrinsics, factor=name)
+        left = _Residuals(problem, wider)
+        best, spread = _minimise(left, np.append(x, 0.0))
+        value = wider.factor(best, name)
+        return Factor(
+            value,
+            value * float(np.sqrt(max(spread[-1, -1], 0.0))),
+            float(np.sqrt((left.pixel_errors(best) ** 2).sum(axis=1).mean())),
+            float(np.median(left.corrections(best))),
+        )
+
     return FitResult(
         unknowns.intrinsics(x),
         unknowns.camera(x),
@@ -273,7 +317,26 @@ def fit(problem: FitProblem, *, estimate_intrinsics: bool) -> FitResult:
         residuals.corrections(x),
         position_sigma=_worst(covariance[3:6, 3:6]),
         angle_sigma=_worst(covariance[:3, :3]),
+        board_scale=factor("board"),
+        lens_scale=None if estimate_intrinsics else factor("lens"),
     )
+
+
+def _minimise(residuals: _Residuals, start: Array) -> tuple[Array, Array]:
+    """The best vector of unknowns, and its covariance."""
+    found = least_squares(
+        residuals,
+        start,
+        jac=residuals.jacobian,
+        loss="soft_l1",
+        f_scale=_OUTLIER,
+        x_scale="jac",
+        max_nfev=_EVALUATIONS,
+    )
+    covariance = np.linalg.pinv(found.jac.T @ found.jac)
+    # Corners that scatter more than expected make everything less certain, never more.
+    count = len(found.fun) - len(start)
+    return found.x, covariance * max(1.0, 2.0 * found.cost / max(count, 1))
 
 
 def _worst(covariance: Array) -> float:

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from twist_camera.calibration import Calibration
+from twist_camera.calibration_checks import Calibration
+from twist_camera.calibration_fit import Factor
 from twist_camera.limits import CameraLimits
 from twist_camera.rigid_transform import Array, RigidTransform
 from twist_policy.camera_match import CameraIntrinsics, CameraMatchError, crop_points
@@ -116,7 +117,13 @@ def quality_of(found: Calibration, method: str, date: str) -> dict[str, Any]:
         "position_sigma_metres": round(found.position_sigma, 5),
         "angle_sigma_degrees": round(found.angle_sigma, 4),
         "picture_covered": round(found.coverage, 2),
+        "board_scale": _factor(found.board_scale),
+        "lens_scale": _factor(found.lens_scale) if found.lens_scale else None,
     }
+
+
+def _factor(factor: Factor) -> dict[str, float]:
+    return {"value": round(factor.value, 5), "sigma": round(factor.sigma, 5)}
 
 
 def contract_of(checkpoint: Path) -> PolicyContract:

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
 DICTIONARY = "DICT_4X4_50"
+CORNERS_NEEDED = 8
+"""Fewest corners in a picture that is used."""
 _MODULES = 6
 """Edge of a marker in modules: four of code, one of border on each side."""
 
@@ -72,6 +74,26 @@ class BoardSpec:
         x, y = np.meshgrid(np.arange(1, self.columns), np.arange(1, self.rows))
         plane = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
         return np.asarray(plane * self.square, dtype=np.float64)
+
+    def scaled(self, square: float) -> BoardSpec:
+        """The same board, printed so that a square has another edge, metres."""
+        return BoardSpec(self.columns, self.rows, square, self.marker * square / self.square)
+
+    def too_little(self, numbers: NDArray[np.int64]) -> str:
+        """Why these corners do not give the board's pose; empty when they do.
+
+        Corners of one row, or of one column, lie on a line, and a board can turn about it unseen.
+        """
+        if len(numbers) < CORNERS_NEEDED:
+            return f"{len(numbers)} corners are seen, {CORNERS_NEEDED} are needed"
+        rows, columns = np.divmod(numbers, self.columns - 1)
+        for name, lines in (("row", rows), ("column", columns)):
+            if (np.bincount(lines) >= 2).sum() < 2:
+                return (
+                    f"the {len(numbers)} corners seen lie in one {name}, two rows and two columns "
+                    "with two corners or more are needed"
+                )
+        return ""
 
     def black_rectangles(self) -> list[tuple[float, float, float, float]]:
         """What is black: (x, y, width, height) in the board frame, metres."""

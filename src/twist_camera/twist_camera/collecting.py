@@ -10,17 +10,19 @@ from typing import Protocol
 
 import numpy as np
 
-from twist_camera.calibration import CalibrationRules, Sample, coverage
-from twist_camera.charuco_board import BoardDetector, Detection, Image
+from twist_camera.calibration import Sample, coverage
+from twist_camera.calibration_checks import CalibrationRules
+from twist_camera.charuco_board import BoardDetector, BoardSpec, Detection, Image
 from twist_camera.hand_eye import turning
 from twist_camera.rigid_transform import RigidTransform
 from twist_camera.session import Session
 from twist_policy.contract import Vector3
 
-_CORNERS_NEEDED = 8
 _SAME_POSITION, _SAME_ANGLE = 0.03, np.radians(5.0)
 """Two poses nearer than both tell nothing new."""
 _TOUCHES_NEEDED = 4
+_HIGH = CalibrationRules().height
+"""A touched point so far above or below the table is worth a word, metres."""
 
 
 class LabError(RuntimeError):
@@ -105,7 +107,7 @@ def collect_on_hand(lab: Lab, session: Session, views: int, rules: CalibrationRu
                 lab.say(f"  not taken: {error}")
                 continue
             found = detector.detect(image)
-            reason = refuse(found, pose, moved, kept)
+            reason = refuse(session.spec, found, pose, moved, kept)
             if reason:
                 lab.say(f"  not taken: {reason}")
                 continue
@@ -122,17 +124,16 @@ def collect_on_hand(lab: Lab, session: Session, views: int, rules: CalibrationRu
 
 
 def refuse(
+    spec: BoardSpec,
     found: Detection,
     pose: RigidTransform,
     moved: tuple[float, float],
     kept: list[tuple[Detection, RigidTransform]],
 ) -> str:
     """Why a view is not worth keeping; empty when it is."""
-    if len(found.numbers) < _CORNERS_NEEDED:
-        return (
-            f"{len(found.numbers)} corners of the board are seen, {_CORNERS_NEEDED} are needed: "
-            "bring all of it into the picture, nearer, without glare"
-        )
+    lacking = spec.too_little(found.numbers)
+    if lacking:
+        return f"{lacking}: bring all of the board into the picture, nearer, without glare"
     if moved[0] > 0.0005 or moved[1] > np.radians(0.1):
         return f"the arm moved by {moved[0] * 1000:.1f} mm meanwhile; let it stand"
     for number, (_, other) in enumerate(kept):
@@ -166,7 +167,7 @@ def collect_on_table(lab: Lab, session: Session, placements: int, tool_offset: V
         How many placements the session has.
     """
     detector = BoardDetector(session.spec)
-    count = len(session.views)
+    count = len({view.placement for view in session.views})
     columns = session.spec.columns - 1
     last = len(session.spec.corners) - 1
     lab.say(
@@ -185,13 +186,12 @@ def collect_on_table(lab: Lab, session: Session, placements: int, tool_offset: V
                 lab.say(f"  not taken: {error}")
                 continue
             found = detector.detect(image)
-            if len(found.numbers) < _CORNERS_NEEDED:
-                lab.say(
-                    f"  not taken: {len(found.numbers)} corners are seen, {_CORNERS_NEEDED} are "
-                    "needed; lay the board where the camera sees all of it"
-                )
+            lacking = session.spec.too_little(found.numbers)
+            if lacking:
+                lab.say(f"  not taken: {lacking}; lay the board where the camera sees all of it")
                 continue
-            session.add(image, None, count, tuple(touched))
+            # Not the count: a placement may have been taken out of the session.
+            session.add(image, None, session.next_placement, tuple(touched))
             count += 1
             lab.say(f"  {len(found.numbers)} corners seen, {len(touched)} touched")
     except Quit:
@@ -223,3 +223,8 @@ def _touches(
             continue
         touched[int(answer)] = (float(tip[0]), float(tip[1]), float(tip[2]))
         lab.say(f"  corner {answer} at {tip[0]:.4f}, {tip[1]:.4f}, {tip[2]:.4f} m")
+        if abs(tip[2]) > _HIGH:
+            lab.say(
+                f"  that is {abs(tip[2]) * 1000:.0f} mm {'above' if tip[2] > 0 else 'below'} the "
+                "table (z = 0): if the board is thinner, the tool's offset (--tool-offset) is wrong"
+            )

@@ -12,6 +12,10 @@ from twist_camera.rigid_transform import RigidTransform
 from twist_policy.camera_match import CameraIntrinsics
 
 
+class LensError(ValueError):
+    """Corners that give no pose of the board, or no lens."""
+
+
 def camera_matrix(camera: CameraIntrinsics) -> Array:
     """(3, 3), pixels."""
     return np.array(
@@ -34,45 +38,65 @@ def distortion_vector(camera: CameraIntrinsics) -> Array:
 
 
 def board_pose(spec: BoardSpec, detection: Detection, camera: CameraIntrinsics) -> RigidTransform:
-    """Pose of the board in the optical frame; of the two mirrored ones, that which fits better."""
+    """Pose of the board in the optical frame; of the two mirrored ones, that which fits better.
+
+    Raises:
+        LensError: the corners give no pose.
+    """
+    lacking = spec.too_little(detection.numbers)
+    if lacking:
+        raise LensError(lacking)
     points = spec.corners[detection.numbers]
     matrix, distortion = camera_matrix(camera), distortion_vector(camera)
     pixels = detection.pixels.reshape(-1, 1, 2)
     best: tuple[float, RigidTransform] | None = None
-    _, rotations, translations, _ = cv2.solvePnPGeneric(
-        points, pixels, matrix, distortion, flags=cv2.SOLVEPNP_IPPE
-    )
-    for rotation, translation in zip(rotations, translations, strict=True):
-        rotation, translation = cv2.solvePnPRefineLM(
-            points, pixels, matrix, distortion, rotation, translation
+    try:
+        _, rotations, translations, _ = cv2.solvePnPGeneric(
+            points, pixels, matrix, distortion, flags=cv2.SOLVEPNP_IPPE
         )
-        pose = RigidTransform.from_vectors(rotation.reshape(3), translation.reshape(3))
-        local = pose.apply(points)
-        error = camera.project(local[:, :2] / local[:, 2:]) - detection.pixels
-        size = float((error**2).mean())
-        if best is None or size < best[0]:
-            best = (size, pose)
-    assert best is not None
+        for rotation, translation in zip(rotations, translations, strict=True):
+            rotation, translation = cv2.solvePnPRefineLM(
+                points, pixels, matrix, distortion, rotation, translation
+            )
+            pose = RigidTransform.from_vectors(rotation.reshape(3), translation.reshape(3))
+            local = pose.apply(points)
+            error = camera.project(local[:, :2] / local[:, 2:]) - detection.pixels
+            size = float((error**2).mean())
+            if np.isfinite(size) and (best is None or size < best[0]):
+                best = (size, pose)
+    except cv2.error as error:
+        raise LensError(f"no pose of the board fits its corners ({error})") from error
+    if best is None:
+        raise LensError("no pose of the board fits its corners")
     return best[1]
 
 
 def estimate_lens(
     spec: BoardSpec, detections: Sequence[Detection], size: CameraIntrinsics
 ) -> CameraIntrinsics:
-    """Focal lengths, principal point and distortion (k1, k2, p1, p2) from the views alone."""
+    """Focal lengths, principal point and distortion (k1, k2, p1, p2) from the views alone.
+
+    Raises:
+        LensError: the views give no lens.
+    """
     objects = [spec.corners[d.numbers].astype(np.float32).reshape(-1, 1, 3) for d in detections]
     pixels = [d.pixels.astype(np.float32).reshape(-1, 1, 2) for d in detections]
     guess = np.array(
         [[size.width, 0, size.width / 2], [0, size.width, size.height / 2], [0, 0, 1]], float
     )
-    _, matrix, distortion, _, _ = cv2.calibrateCamera(
-        objects,
-        pixels,
-        (size.width, size.height),
-        guess,
-        np.zeros(5),
-        flags=cv2.CALIB_FIX_K3 | cv2.CALIB_USE_INTRINSIC_GUESS,
-    )
+    try:
+        _, matrix, distortion, _, _ = cv2.calibrateCamera(
+            objects,
+            pixels,
+            (size.width, size.height),
+            guess,
+            np.zeros(5),
+            flags=cv2.CALIB_FIX_K3 | cv2.CALIB_USE_INTRINSIC_GUESS,
+        )
+    except cv2.error as error:
+        raise LensError(f"no lens fits the views ({error})") from error
+    if not (np.isfinite(matrix).all() and np.isfinite(distortion).all()):
+        raise LensError("no lens fits the views")
     return CameraIntrinsics(
         size.width,
         size.height,

@@ -26,11 +26,12 @@ from twist_camera.reference_view import (
     REFERENCE,
     ReferenceViewError,
     check_reference,
+    check_reference_name,
     load_reference,
     make_reference,
 )
 from twist_camera.registration import RegistrationError
-from twist_camera.session import SessionError, read_picture
+from twist_camera.session import SessionError, check_png_name, read_picture
 from twist_policy.camera_match import crop_points
 
 _ERRORS = (
@@ -97,6 +98,7 @@ def _frames(options: argparse.Namespace) -> list[Image]:
 
 
 def _save(options: argparse.Namespace) -> int:
+    check_reference_name(options.reference)  # before a picture is waited for
     contract = contract_of(options.checkpoint)
     frames = _frames(options)
     height, width = frames[0].shape[:2]
@@ -114,10 +116,11 @@ def _save(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    output = options.output or options.reference.parent / "reference_check.png"
+    check_png_name(output)
     reference = load_reference(options.reference)
     limit = load_limits(options.limits).reference if options.limit is None else options.limit
     result = check_reference(reference, _frames(options), limit)
-    output = options.output or options.reference.parent / "reference_check.png"
     output.parent.mkdir(parents=True, exist_ok=True)
     PngFile.fromarray(result.picture).save(output)
     print(result.message, file=sys.stdout if result.good else sys.stderr)

@@ -17,6 +17,7 @@ from PIL import Image as PngFile
 
 from twist_camera.charuco_board import Array, Image
 from twist_camera.registration import Registration, RegistrationError, register
+from twist_camera.session import SessionError, check_png_name
 
 FORMAT = 1
 REFERENCE = Path("calibration/reference.png")
@@ -45,17 +46,43 @@ class ReferenceView:
         """Writes PNG and YAML.
 
         Raises:
-            ReferenceViewError: the folder cannot be written.
+            ReferenceViewError: the folder cannot be written, the name does not end in .png, or a
+                YAML file of that name is something else.
         """
+        check_reference_name(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            PngFile.fromarray(self.image).save(path)
+            PngFile.fromarray(self.image).save(path, "PNG")
             data = {"format": FORMAT, "date": self.date, "points": self.points.tolist()}
             path.with_suffix(".yaml").write_text(
                 yaml.safe_dump(data, sort_keys=False), encoding="utf-8"
             )
         except OSError as error:
             raise ReferenceViewError(f"cannot write the reference view {path}: {error}") from error
+
+
+def check_reference_name(path: Path) -> None:
+    """Refuses a name under which a reference view would be saved over something else.
+
+    Raises:
+        ReferenceViewError: it does not end in .png, or the YAML file beside it is no reference's.
+    """
+    try:
+        check_png_name(path)
+    except SessionError as error:
+        raise ReferenceViewError(str(error)) from error
+    companion = path.with_suffix(".yaml")
+    if not companion.exists():
+        return
+    try:
+        data = yaml.safe_load(companion.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        data = None
+    if not isinstance(data, dict) or set(data) != {"format", "date", "points"}:
+        raise ReferenceViewError(
+            f"{companion} is there and belongs to no reference view; saving {path} would write "
+            "over it. Give another name (--reference), or move that file away"
+        )
 
 
 def load_reference(path: Path) -> ReferenceView:

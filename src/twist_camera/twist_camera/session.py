@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,7 @@ from twist_policy.camera_match import CameraIntrinsics
 FORMAT = 1
 FILE = "session.yaml"
 Mode = Literal["hand", "table"]
+_PICTURE = re.compile(r"view_(\d+)\.png")
 
 
 class SessionError(ValueError):
@@ -100,14 +103,27 @@ class Session:
         Raises:
             SessionError: the folder cannot be written.
         """
-        name = f"view_{len(self.views):03d}.png"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            PngFile.fromarray(image).save(self.folder / name)
+            name = f"view_{self._next_number():03d}.png"
+            with (self.folder / name).open("xb") as file:  # never over a picture that is there
+                PngFile.fromarray(image).save(file, "PNG")
             self.views.append(StoredView(name, base_to_ee, placement, touched))
             self._write()
         except OSError as error:
             raise SessionError(f"cannot write to {self.folder}: {error}") from error
+
+    def _next_number(self) -> int:
+        """One more than any picture has, be it in the list or only in the folder."""
+        names = [view.image for view in self.views]
+        names += [path.name for path in self.folder.glob("view_*.png")]
+        found = [int(match[1]) for name in names if (match := _PICTURE.fullmatch(name))]
+        return max(found, default=-1) + 1
+
+    @property
+    def next_placement(self) -> int:
+        """One more than any placement of the board on the table has."""
+        return max((view.placement for view in self.views), default=-1) + 1
 
     def _write(self) -> None:
         camera = dataclasses.asdict(self.intrinsics)
@@ -167,7 +183,7 @@ def load_session(folder: Path) -> Session:
     """Reads a session.
 
     Raises:
-        SessionError: missing, of another format, or damaged.
+        SessionError: missing, of another format, damaged, or with views that contradict each other.
     """
     path = folder / FILE
     try:
@@ -183,7 +199,7 @@ def load_session(folder: Path) -> Session:
             raise ValueError(f"mode {data['mode']!r} is neither hand nor table")
         camera = dict(data["camera"])
         camera["distortion"] = tuple(float(value) for value in camera["distortion"])
-        return Session(
+        session = Session(
             folder,
             data["mode"],
             BoardSpec(**data["board"]),
@@ -193,6 +209,31 @@ def load_session(folder: Path) -> Session:
         )
     except (KeyError, TypeError, ValueError, BoardError) as error:
         raise SessionError(f"{path} is damaged ({error!r})") from error
+    counts = Counter(view.image for view in session.views)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise SessionError(
+            f"{path} has more than one view of the picture {', '.join(twice)}; only one can be "
+            "right: take the others out"
+        )
+    placements: dict[int, StoredView] = {}
+    for view in session.views:
+        if view.touched != placements.setdefault(view.placement, view).touched:
+            raise SessionError(
+                f"{path}: {placements[view.placement].image} and {view.image} have other touched "
+                f"points but the same placement, {view.placement}; give one of them another number"
+            )
+    return session
+
+
+def check_png_name(path: Path) -> None:
+    """Refuses a name that no PNG file has, before there is anything to lose.
+
+    Raises:
+        SessionError: the name does not end in .png.
+    """
+    if path.suffix.lower() != ".png":
+        raise SessionError(f"the picture {path} needs a name that ends in .png")
 
 
 def read_picture(path: Path) -> Image:

@@ -10,23 +10,25 @@ metadata, the values that a frame was taken with are compared too. This is repea
 anybody may change a parameter while an evaluation runs.
 
 The wanted settings are this node's own parameters of the driver's names, or a file. A line for each
-setting says wanted and found; the process ends with code 1 if one is wrong.
+setting says wanted and found; the process ends with code 1 if one is wrong, and with 130 or 143
+when a signal ends it before it knows.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.srv import GetParameters, SetParameters
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.signals import SignalHandlerOptions
 
 from twist_camera.camera_settings import (
     EXPOSURE,
@@ -44,12 +46,26 @@ from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
 _PREFIXES = ("rgb_camera.", "enable_")
+_LONGEST_WAIT = 0.2
+"""Seconds after which a signal is noticed at the latest."""
 _SETTLE = 0.3
 """Seconds until a camera's frames show new settings."""
 
 
 class DriverSilent(RuntimeError):
     """The driver does not answer; the message says what to do."""
+
+
+class Stopped(Exception):
+    """A signal came.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
 
 
 PARAMETERS = (
@@ -90,6 +106,7 @@ class CameraCheck(Node):
         self._set = self.create_client(SetParameters, f"{self._driver}/set_parameters")
         self._diagnostics = advertise(self, DiagnosticArray, "/diagnostics", 10)
         self._metadata: str | None = None
+        self._signal = 0
         self._metadata_topic = ""
         self._listen_to_metadata()
 
@@ -150,22 +167,18 @@ class CameraCheck(Node):
         """The driver answers before it has found its camera; only then it has the settings."""
         end = time.monotonic() + self._timeout
         while self._read(EXPOSURE) is None and time.monotonic() < end:
-            time.sleep(0.2)
+            self.spin_for(_LONGEST_WAIT)
 
     def _await_metadata(self) -> None:
         """Waits for the metadata of a frame that was taken with the settings of now."""
         if not self._metadata_topic or self.count_publishers(self._metadata_topic) == 0:
             return
-        time.sleep(_SETTLE)
+        self.spin_for(_SETTLE)
         end = time.monotonic() + 2.0
         # The first one may have waited since before the settings changed.
         for _ in range(2):
             self._metadata = None
-            while self._metadata_missing() and time.monotonic() < end:
-                rclpy.spin_once(self, timeout_sec=0.1)
-
-    def _metadata_missing(self) -> bool:
-        return self._metadata is None
+            self.spin_for(end - time.monotonic(), lambda: self._metadata is not None)
 
     def _set_all(self) -> dict[str, str]:
         """Sets what may be set while running; returns refusals by name."""
@@ -184,21 +197,39 @@ class CameraCheck(Node):
     def _call(self, client: Any, request: Any) -> Any:
         end = time.monotonic() + self._timeout
         while time.monotonic() < end:
-            if client.wait_for_service(0.2):
+            if client.service_is_ready():
                 future = client.call_async(request)
-                rclpy.spin_until_future_complete(
-                    self, future, timeout_sec=min(3.0, max(0.1, end - time.monotonic()))
-                )
+                self.spin_for(min(3.0, max(0.1, end - time.monotonic())), future.done)
                 if future.done():
                     return future.result()
                 client.remove_pending_request(future)
             else:
-                rclpy.spin_once(self, timeout_sec=0.0)
+                self.spin_for(_LONGEST_WAIT)
         raise DriverSilent(
             f"{self._driver} does not answer on {client.srv_name} within {self._timeout:g} s; is "
             "realsense2_camera running under this name and in this ROS_DOMAIN_ID, and has it found "
             "its camera (its log says)?"
         )
+
+    def stop(self, number: int) -> None:
+        """Makes whatever this node is waiting for end soon; for a signal's handler.
+
+        Args:
+            number: of the signal.
+        """
+        self._signal = number
+
+    def spin_for(self, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Spins until so many seconds are over or `done` says so.
+
+        Raises:
+            Stopped: a signal came.
+        """
+        end = time.monotonic() + seconds
+        while not done() and (rest := end - time.monotonic()) > 0:
+            rclpy.spin_once(self, timeout_sec=min(rest, _LONGEST_WAIT))
+            if self._signal:
+                raise Stopped(self._signal)
 
     def report(self, findings: Sequence[Finding]) -> bool:
         """Says what was found, in the log and on /diagnostics; returns whether all is well."""
@@ -217,24 +248,47 @@ class CameraCheck(Node):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``camera_check``: 0 all as wanted, 1 not."""
-    rclpy.init(args=arguments)
+    """Entry point of ``camera_check``.
+
+    Returns:
+        0 all as wanted, also after a signal that came later than the first look; 1 not, or no
+        answer; 128 + its number after a signal that came before anything was known.
+    """
+    node: CameraCheck | None = None
+    early: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        early.append(number)
+        if node is not None:
+            node.stop(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = CameraCheck()
+        if early:
+            node.stop(early[0])
         return _run(node)
     except (SettingsError, DriverSilent, ParameterError) as error:
         print(f"camera_check: {error}", file=sys.stderr, flush=True)
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
     finally:
+        if node is not None:
+            node.destroy_node()
         rclpy.try_shutdown()
 
 
 def _run(node: CameraCheck) -> int:
     first = True
     while True:
-        findings = node.check(first=first)
+        try:
+            findings = node.check(first=first)
+        except Stopped as stopped:
+            if not first:
+                return 0
+            node.get_logger().warning(f"ended by {stopped} before the settings were compared")
+            return 128 + stopped.number
         if not node.report(findings):
             node.get_logger().error(
                 "the camera does not use the settings that were asked for:\n" + describe(findings)
@@ -245,9 +299,10 @@ def _run(node: CameraCheck) -> int:
         if node.once:
             return 0
         first = False
-        end = time.monotonic() + node.period
-        while (rest := end - time.monotonic()) > 0:
-            rclpy.spin_once(node, timeout_sec=rest)
+        try:
+            node.spin_for(node.period)
+        except Stopped:
+            return 0
 
 
 if __name__ == "__main__":

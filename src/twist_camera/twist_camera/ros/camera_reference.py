@@ -25,6 +25,7 @@ from twist_camera.reference_view import (
     load_reference,
 )
 from twist_camera.ros.frames import FrameCollector
+from twist_camera.session import check_png_name
 from twist_nodes.node_process import run_node
 from twist_nodes.parameters import ParameterRow, declare_parameters
 from twist_nodes.spinning import spinning
@@ -45,6 +46,7 @@ class CameraReference(Node):
         ParameterError: a parameter is not usable.
         ReferenceViewError: there is no reference view.
         LimitsError: the limits cannot be read.
+        SessionError: the output's name does not end in .png.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -52,6 +54,7 @@ class CameraReference(Node):
         values = declare_parameters(self, PARAMETERS)
         self._path = Path(values["reference"])
         self._output = Path(values["output"] or self._path.parent / "reference_check.png")
+        check_png_name(self._output)
         self._count, self._timeout = values["frames"], values["timeout"]
         limits = Path(values["limits"]) if values["limits"] else None
         self._limit = load_limits(limits).reference
