@@ -26,6 +26,9 @@ export ROS_LOG_DIR ?= $(CURDIR)/log/ros
 
 IN_WORKSPACE := . ./env.sh && exec
 
+# One target after the other, also with make -j: setup-dev and setup write the same folder.
+.NOTPARALLEL:
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev build demo test lint format train bench clean distclean
 
@@ -57,9 +60,12 @@ format: setup-dev ## Formats the code and mends what ruff can mend
 train: build ## Trains from nothing to an exported checkpoint (TASK=block_push PRESET=cpu)
 	@$(IN_WORKSPACE) twist-train all task=$(TASK) preset=$(PRESET) $(ARGS)
 
-bench: build ## Prints short versions of the measurements
-	@. ./env.sh && for benchmark in $(BENCHMARKS); do \
-		echo "== $$benchmark"; python "$$benchmark" || exit 1; done
+bench: build ## Prints short versions of the measurements; fails at the end if one missed its goal
+	@. ./env.sh || exit 1; missed=; for benchmark in $(BENCHMARKS); do \
+		echo "== $$benchmark"; python "$$benchmark"; code=$$?; \
+		[ $$code -ne 130 ] || exit 130; \
+		[ $$code -eq 0 ] || missed="$$missed $$benchmark"; \
+	done; [ -z "$$missed" ] || { echo "did not measure, or missed the goal:$$missed" >&2; exit 1; }
 
 clean: ## Removes what was built; keeps .venv/, runs/ and bags/
 	@rm -rf build install log

@@ -29,8 +29,18 @@ else
   if [ "$_twist_ros" = wheels ]; then
     _twist_prepend AMENT_PREFIX_PATH "$_twist_root/.venv"
     _twist_prepend LD_LIBRARY_PATH "$_twist_root/.venv/lib"
-  elif [ -z "${AMENT_PREFIX_PATH:-}" ]; then
-    . "$_twist_ros/setup.sh"
+    case ":${AMENT_PREFIX_PATH:-}" in
+      *:/opt/ros/*)
+        echo "env.sh: this shell has a ROS of /opt/ros, but .venv/ was made with the ROS wheels;" \
+          "'make setup' says how to change that." >&2
+        ;;
+    esac
+  else
+    # Another workspace's folders on the path do not bring the distribution's with them.
+    case ":${AMENT_PREFIX_PATH:-}:" in
+      *":$_twist_ros:"*) ;;
+      *) . "$_twist_ros/setup.sh" ;;
+    esac
   fi
 
   export VIRTUAL_ENV="$_twist_root/.venv"

@@ -21,6 +21,8 @@ import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
 from stamp_to_command import SHIPPED, run_trials
 
+from twist_policy.checkpoint import CheckpointError
+
 STATE_TOPIC = "/robot_state"
 
 
@@ -75,10 +77,16 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=25.0, help="newtons; default 25")
     parser.add_argument("--trials", type=int, default=2, help="how many new trials; default 2")
     arguments = parser.parse_args()
+    if arguments.trials < 1:
+        parser.error(f"--trials must be at least 1, found {arguments.trials}")
     if arguments.folder is not None:
         return report(arguments.folder, arguments.limit)
     with tempfile.TemporaryDirectory(prefix="twist_contact_force_") as temporary:
-        code = run_trials(SHIPPED, Path(temporary), arguments.trials)
+        try:
+            code = run_trials(SHIPPED, Path(temporary), arguments.trials)
+        except CheckpointError as error:
+            print(f"contact_force: {error}", file=sys.stderr)
+            return 1
         return report(Path(temporary), arguments.limit) if code in (0, 1) else code
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from rosbags.highlevel import AnyReader, AnyReaderError
 
-from twist_policy.checkpoint import load_checkpoint
+from twist_policy.checkpoint import CheckpointError, load_checkpoint
 
 SHIPPED = Path(__file__).resolve().parent.parent / "models" / "block_push"
 GOAL_MS = 60.0
@@ -54,7 +54,11 @@ def read_steps(folder: Path) -> tuple[dict[str, list[float]], int]:
 
 
 def run_trials(checkpoint: Path, output: Path, trials: int) -> int:
-    """Runs trials through the graph; returns the runner's exit code."""
+    """Runs trials through the graph; returns the runner's exit code.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+    """
     start = "import sys; from twist_bringup.run_stack import main; sys.exit(main())"
     arguments = [
         f"task:={load_checkpoint(checkpoint).contract.task}",
@@ -121,7 +125,11 @@ def main() -> int:
             print(f"no checkpoint at {SHIPPED}: tiny synthetic modules instead; what follows is")
             print("the cost of the graph around the networks, not with a trained policy")
             checkpoint = synthetic_checkpoint(folder / "checkpoint")
-        code = run_trials(checkpoint, folder / "bags", arguments.trials)
+        try:
+            code = run_trials(checkpoint, folder / "bags", arguments.trials)
+        except CheckpointError as error:
+            print(f"stamp_to_command: {error}", file=sys.stderr)
+            return 1
         if code not in (0, 1):
             return code
         return report(folder / "bags")

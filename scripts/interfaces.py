@@ -10,11 +10,13 @@ the nodes declare them from.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import importlib
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -367,10 +369,17 @@ def document() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the file, or checks it."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing; end with 1 when the file is out of date",
+    )
+    options = parser.parse_args(arguments)
     text = document()
-    if "--check" not in sys.argv[1:]:
+    if not options.check:
         OUTPUT.write_text(text, encoding="utf-8")
         print(f"wrote {OUTPUT.relative_to(ROOT)}")
         return 0

