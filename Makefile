@@ -49,7 +49,7 @@ demo: build ## Runs TRIALS trials through the node graph (TRIALS=5 SEED=1 ARGS="
 		$(if $(CHECKPOINT),checkpoint:=$(CHECKPOINT)) $(ARGS)
 
 test: setup-dev build ## Runs every test, against the built packages (PYTEST_ARGS="-k name")
-	@$(IN_WORKSPACE) pytest $(PYTEST_ARGS)
+	@$(IN_WORKSPACE) scripts/test.sh $(PYTEST_ARGS)
 
 lint: setup-dev ## Checks style, formatting and types
 	@scripts/lint.sh
