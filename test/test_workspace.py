@@ -356,12 +356,40 @@ def make_copy(folder: Path) -> Path:
 
 def test_make_runs_one_setup_after_the_other_also_in_parallel(tmp_path: Path) -> None:
     folder = make_copy(tmp_path)
-    tests = folder / "bin" / "pytest"
+    tests = folder / "scripts" / "test.sh"
     tests.write_text("#!/bin/sh\n")
     tests.chmod(0o755)
     done = shell(f"make -C {folder} -j4 test")
     assert done.returncode == 0, done.stderr
     assert (folder / "log").read_text().split() == ["begin", "end"] * 3
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "ran"),
+    [
+        ("", 1, ["src/a/test", "src/b/test", "test"]),
+        ("-k good", 0, ["src/a/test -k good", "src/b/test -k good", "test -k good"]),
+        ("src/b/test -q", 0, ["src/b/test -q"]),
+        ("-k none", 5, ["src/a/test -k none", "src/b/test -k none", "test -k none"]),
+    ],
+)
+def test_every_package_is_tested_in_a_process_of_its_own(
+    tmp_path: Path, words: str, code: int, ran: list[str]
+) -> None:
+    for name in ("src/a/test", "src/b/test", "test", "scripts", "bin"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "test.sh", tmp_path / "scripts")
+    fake = tmp_path / "bin" / "pytest"
+    # The first package fails when all of its tests are run, and has none called good or none.
+    fake.write_text(
+        f'#!/bin/sh\necho "$*" >>{tmp_path}/ran\n'
+        'case "$*" in *none*|*a/test*good*) exit 5;; *a/test*) exit 1;; esac\n'
+    )
+    fake.chmod(0o755)
+    done = shell(f"PATH={tmp_path}/bin:$PATH {tmp_path}/scripts/test.sh {words}")
+    assert done.returncode == code
+    assert (tmp_path / "ran").read_text().splitlines() == ran
+    assert ("failed: src/a/test" in done.stderr) == (code == 1)
 
 
 def test_a_benchmark_that_misses_its_goal_does_not_keep_the_others_from_running(
