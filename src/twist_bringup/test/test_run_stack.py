@@ -284,7 +284,8 @@ def test_the_checks_are_made_by_the_interpreter_of_the_nodes(
         "sys.prefix, sys.executable = '/usr', '/bin/false'\n"
         "sys.modules.update(mujoco=None, scipy=None, torch=None, cv2=None)\n"
         "stack = describe(StackOptions(checkpoint=sys.argv[1], output=sys.argv[2]))\n"
-        "print(json.dumps([preflight.workspace_problems(stack), os.environ['MUJOCO_GL']]))\n"
+        "found = preflight.workspace_problems(stack.options)\n"
+        "print(json.dumps([found, os.environ['MUJOCO_GL']]))\n"
     )
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setenv("VIRTUAL_ENV", sys.prefix)
@@ -308,7 +309,7 @@ def test_checks_that_cannot_be_made_are_a_reason_not_to_start(
     monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
-    (found,) = preflight.workspace_problems(stack(tmp_path, checkpoint))
+    (found,) = preflight.workspace_problems(stack(tmp_path, checkpoint).options)
     assert "cannot be made" in found
     assert "make build" in found
 

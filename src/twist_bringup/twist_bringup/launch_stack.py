@@ -45,7 +45,7 @@ def stack_actions(task: str) -> OpaqueFunction:
         stack = describe(StackOptions(**parse_arguments(words, ARGUMENTS)))  # type: ignore[arg-type]
         check_packages(stack)
         check_programs(stack)
-        found = workspace_problems(stack)
+        found = workspace_problems(stack.options)
         if found:
             raise StackError("\n  ".join(["not started:", *found]))
         return actions_of(stack)

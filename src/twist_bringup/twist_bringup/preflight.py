@@ -18,7 +18,6 @@ import yaml
 
 from twist_bringup.camera_roles import camera_problems
 from twist_bringup.options import StackOptions
-from twist_bringup.stack import Stack
 from twist_policy.contract import ContractError, PolicyContract
 
 BYTES_PER_TRIAL = 80_000_000
@@ -31,20 +30,23 @@ _DOMAINS = range(1, 101)
 """Domain ids whose ports lie below the ephemeral range on every platform; 0 is everybody's."""
 
 
-def workspace_problems(stack: Stack) -> list[str]:
+def workspace_problems(options: StackOptions) -> list[str]:
     """What `problems` finds in the interpreter that the nodes run in.
 
     ``ros2 launch`` runs in the system's, which lacks what ``make setup`` has put into ``.venv``.
+
+    Args:
+        options: completed.
     """
     workspace = os.environ.get("VIRTUAL_ENV", "")
     python = Path(workspace) / "bin" / "python"
     if not workspace or Path(workspace).resolve() == Path(sys.prefix).resolve():
-        return problems(stack.options)
+        return problems(options)
     cure = "build the workspace (make build) and source it (. ./env.sh)"
     try:
         result = subprocess.run(
             [str(python), "-m", "twist_bringup.preflight"],
-            input=json.dumps(dataclasses.asdict(stack.options)),
+            input=json.dumps(dataclasses.asdict(options)),
             capture_output=True,
             text=True,
             timeout=_CHECKS_TIMEOUT,
@@ -72,13 +74,7 @@ def problems(options: StackOptions) -> list[str]:
         _checkpoint_problem(Path(options.compare_with), options.task)
         if options.compare_with
         else "",
-        _output_problem(
-            Path(options.output),
-            # A slow policy takes as much longer.
-            int(options.runs * BYTES_PER_TRIAL / options.speed) if options.record else 0,
-            options.runs,
-            resume=options.resume,
-        ),
+        _output_problem(options),
         _bag_problem(options.bag),
         _params_problem(options.params_file),
         _colours_problem(options.colours),
@@ -148,23 +144,26 @@ def _contract_problem(folder: Path, data: Any, task: str, cure: str) -> str:
     )
 
 
-def _output_problem(output: Path, recordings: int, trials: int, *, resume: bool) -> str:
+def _output_problem(options: StackOptions) -> str:
+    output = Path(options.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"cannot make the output folder {output}: {error}; give output:=<folder>"
     if not os.access(output, os.W_OK | os.X_OK):
         return f"the output folder {output} is not writable; give output:=<folder>"
-    if not resume and (any(output.glob("trial_*")) or any(output.glob("seed*/trial_*"))):
+    if not options.resume and (any(output.glob("trial_*")) or any(output.glob("seed*/trial_*"))):
         return (
             f"{output} already holds recorded trials; give another output:=<folder>, or "
             "resume:=true to go on with them"
         )
     free = shutil.disk_usage(output).free
-    needed = BYTES_TO_SPARE + recordings
+    recorded = options.runs if options.record else 0
+    # A slow trial takes as much longer.
+    needed = BYTES_TO_SPARE + recorded * BYTES_PER_TRIAL / options.speed
     if free < needed:
         return (
-            f"{output} has {free / 1e9:.1f} GB free, but {trials} recorded trials may "
+            f"{output} has {free / 1e9:.1f} GB free, but {recorded} recorded trials may "
             f"take {needed / 1e9:.1f} GB; free some, give output:=<folder on another disk>, "
             "fewer trials, or record:=false"
         )

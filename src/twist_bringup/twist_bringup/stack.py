@@ -236,13 +236,15 @@ def _check_combination(options: StackOptions) -> None:
             f"camera:=sim shows the twin, not the {options.robot}; "
             "use camera:=realsense, or robot:=sim"
         )
-    words = options.seeds.split(",") if options.seeds else []
-    whole = all(word.strip().isdecimal() for word in words)
-    if not whole or len({int(word) for word in words}) < len(words):
-        raise StackError(
-            f"seeds:={options.seeds} must be different whole numbers with commas between, e.g. "
-            "seeds:=1,2,3"
-        )
+    if options.seeds:
+        # Imported here: the graph of one seed is described without it.
+        from twist_evaluation.campaign import parse_seeds
+        from twist_evaluation.evaluation_setup import SetupError
+
+        try:
+            parse_seeds(options.seeds, options.seed)
+        except SetupError as error:
+            raise StackError(str(error)) from None
     if options.camera_source == "bag" and not options.bag:
         raise StackError("camera:=bag needs bag:=<folder of a recorded bag with images>")
     if options.camera_source != "bag" and options.bag:

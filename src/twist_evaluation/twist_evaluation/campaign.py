@@ -74,13 +74,12 @@ def parse_seeds(text: str, seed: int) -> tuple[int, ...]:
     Raises:
         SetupError: one is no whole number, negative, or there twice.
     """
-    if not text.strip():
+    if not text:
         return (seed,)
-    try:
-        seeds = tuple(int(word) for word in text.split(","))
-    except ValueError:
-        seeds = (-1,)
-    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+    words = text.split(",")
+    whole = all(word.strip().isdecimal() for word in words)
+    seeds = tuple(int(word) for word in words) if whole else ()
+    if not whole or len(set(seeds)) < len(seeds):
         raise SetupError(
             f"seeds {text!r} must be different whole numbers, zero or more, with commas between, "
             "e.g. seeds:=1,2,3"

@@ -51,6 +51,7 @@ def test_a_tool_that_starts_tilted_beside_the_workspace_is_led_in_at_the_speed_o
     periods = 0
     while not np.allclose(last.position, TIP + TOOL, atol=1e-9):
         periods += 1
+        assert periods < 200
         command = shaper.move(TIP, np.zeros(3), started)
         assert isinstance(command, PoseCommand)
         tips = [c.position + shaper.tool.offset_in_base(c.orientation) for c in (last, command)]

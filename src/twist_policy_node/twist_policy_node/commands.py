@@ -158,19 +158,21 @@ class CommandShaper:
     def _lead_on(self, target: FloatArray, pose: ToolPose) -> PoseCommand:
         """The pose towards `target` that is within reach of the last one in a control period."""
         tip, orientation = self._commanded or (pose.tool_tip, pose.orientation)
-        way = _shortened(target - tip, _ROUNDING * self.speed_limit * self._period)
+        way, reach = target - tip, _ROUNDING * self.speed_limit * self._period
         turn = rotation_vector(self.tool.orientation, orientation)
-        left = _shortened(turn, self._turn_limit * self._period)
-        if left is turn and float(np.linalg.norm(tip + way - target)) < 1e-9:
-            self._commanded = (target, self.tool.orientation)
-            return PoseCommand(self.tool.ik_target(target), self.tool.orientation)
-        away = float(np.linalg.norm(tip + way - pose.tool_tip))
-        if away > _ROUNDING * self._leash:  # the gate has looked at the target alone
+        most = self._turn_limit * self._period
+        far, tilted = np.linalg.norm(way) > reach, np.linalg.norm(turn) > most
+        tip = tip + _shortened(way, reach) if far else target
+        orientation = (
+            turned(orientation, _shortened(turn, most)) if tilted else self.tool.orientation
+        )
+        away = float(np.linalg.norm(tip - pose.tool_tip))
+        if (far or tilted) and away > _ROUNDING * self._leash:  # the gate looks at the target alone
             raise GateError(
                 f"the tool is {away:.3f} m away from where it is being led at the start (leash "
                 f"{self._leash} m): the arm did not follow or was moved; move it home"
             )
-        self._commanded = tip, orientation = (tip + way, turned(orientation, left))
+        self._commanded = tip, orientation
         return PoseCommand(tip - self.tool.offset_in_base(orientation), orientation)
 
     def after_step(self, command: Command) -> Command:

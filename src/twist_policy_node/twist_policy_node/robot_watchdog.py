@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from twist_policy_node.watchdogs import Fault, WatchdogLimits
+from twist_policy_node.watchdogs import Fault, WatchdogLimits, stamped_ahead
 
 MODES = (
     "other",
@@ -99,11 +99,7 @@ class RobotWatchdog:
         ahead = reading.captured - reading.received
         if ahead > self._limits.clock_tolerance:
             return Fault(
-                "robot_clock",
-                f"a state of the arm is stamped {ahead:.3f} s in the future (tolerance "
-                f"{self._limits.clock_tolerance} s)",
-                "synchronise the clocks of the robot's and this machine (chrony), and use one of "
-                "wall time and simulated time everywhere",
+                "robot_clock", *stamped_ahead("a state of the arm", "robot", ahead, self._limits)
             )
         if reading.contact_force > self._limits.contact_force:
             return Fault(

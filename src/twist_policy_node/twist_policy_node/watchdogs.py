@@ -113,11 +113,7 @@ class FrameTimingWatchdog:
         ahead = captured - received
         if ahead > self._limits.clock_tolerance:
             return Fault(
-                "camera_clock",
-                f"a camera frame is stamped {ahead:.3f} s in the future (tolerance "
-                f"{self._limits.clock_tolerance} s)",
-                "synchronise the clocks of the camera's and this machine (chrony), and use one of "
-                "wall time and simulated time everywhere",
+                "camera_clock", *stamped_ahead("a camera frame", "camera", ahead, self._limits)
             )
         return self._age(received)
 
@@ -261,11 +257,7 @@ class PoseWatchdog:
         ahead = pose.captured - pose.received
         if ahead > self._limits.clock_tolerance:
             return Fault(
-                "pose_clock",
-                f"an end-effector pose is stamped {ahead:.3f} s in the future (tolerance "
-                f"{self._limits.clock_tolerance} s)",
-                "synchronise the clocks of the robot's and this machine (chrony), and use one of "
-                "wall time and simulated time everywhere",
+                "pose_clock", *stamped_ahead("an end-effector pose", "robot", ahead, self._limits)
             )
         if tilt > self._limits.tool_tilt:
             return Fault(
@@ -289,6 +281,22 @@ class PoseWatchdog:
             else f"the newest end-effector pose is {age:.3f} s old"
         )
         return Fault("pose_silent", f"{found} (limit {self._limits.pose_age} s)", _POSE_CURE)
+
+
+def stamped_ahead(what: str, whose: str, ahead: float, limits: WatchdogLimits) -> tuple[str, str]:
+    """What was found, and the cure, where a message's stamp lies in the future.
+
+    Args:
+        what: the message, with its article.
+        whose: machine that stamps it.
+        ahead: seconds.
+        limits: with the tolerance.
+    """
+    return (
+        f"{what} is stamped {ahead:.3f} s in the future (tolerance {limits.clock_tolerance} s)",
+        f"synchronise the clocks of the {whose}'s and this machine (chrony), and use one of wall "
+        "time and simulated time everywhere",
+    )
 
 
 def pose_invalid(found: str) -> Fault:
