@@ -16,7 +16,7 @@ from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.configuration import parse_arguments
 from twist_training.runners.distil import DistillationTrainer
-from twist_training.runners.teacher import TeacherTrainer
+from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes

@@ -14,7 +14,7 @@ from twist_training.algorithms.world_model import Batch
 from twist_training.configuration import PRESETS
 from twist_training.modules.distributions import gumbel_like
 from twist_training.modules.rssm import Rssm, RssmConfig
-from twist_training.runners.teacher import TeacherTrainer
+from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session
 from twist_training.teacher_policy import Teacher
 

@@ -12,7 +12,7 @@ from twist_sim.layout import draw_practice
 from twist_sim.task_card import TaskCardError, available_tasks
 from twist_training.configuration import PRESETS
 from twist_training.rollout import make_environments, run_episodes
-from twist_training.runners.teacher import practice_starts, teacher_episodes
+from twist_training.runners.teacher_episodes import practice_starts, teacher_episodes
 from twist_training.session import Session
 from twist_training.teacher_policy import RandomPolicy, ScriptedPolicy
 

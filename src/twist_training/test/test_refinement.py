@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,21 @@ from twist_sim.tasks import TaskRules
 from twist_training.algorithms.world_model import Batch
 from twist_training.cli import main
 from twist_training.configuration import ConfigurationError, parse_arguments
+from twist_training.learning_curve import read_log
 from twist_training.refinement import rules_with
 from twist_training.rollout import make_environments, run_episodes
-from twist_training.runners.teacher import TeacherTrainer, train_teacher
+from twist_training.runners import teacher as teacher_stage
+from twist_training.runners.teacher import train_teacher
+from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session
 from twist_training.storage.episodes import Episodes, judged_again
-from twist_training.teacher_policy import RandomPolicy, Teacher
+from twist_training.teacher_policy import RandomPolicy, Teacher, TeacherPolicy
 
 _SHORT = [
     "preset=smoke",
-    "teacher.environment_steps=800",
+    "distillation.length=10",
+    "teacher.environment_steps=160",
+    "teacher.episode_steps=10",
     "teacher.scripted_episodes=4",
     "teacher.random_episodes=2",
     "teacher.lucky_episodes=0",
@@ -150,6 +157,33 @@ def test_an_actor_that_forgets_the_gripper_keeps_what_else_it_has_learned(
         assert moments["exp_avg"][:3].any()
         assert not moments["exp_avg"][[3, 7]].any()
     trainer.step(batch)
+
+
+def test_refined_weights_are_chosen_by_what_they_solve_without_pressing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every, half, none = np.full(4, True), np.arange(4) < 2, np.full(4, False)
+    soft, hard, mostly_hard = np.full(4, 24.0), np.full(4, 26.0), np.array([26, 26, 26, 24.0])
+    by_the_cards_rules = [(none, soft), (half, soft), (half, soft), (half, soft), (every, hard)]
+    by_the_refined = [(every, hard), (half, soft), (every, mostly_hard), (none, soft)]
+    results = by_the_cards_rules + by_the_refined
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def measured(session: Session, policy: TeacherPolicy, **_: int) -> tuple[Episodes, np.ndarray]:
+        success, force = results[len(seen)]
+        seen.append(copy.deepcopy(policy._teacher.state_dict()))
+        episodes = _random_episodes("block_push", 4, 2, tmp_path / "other")
+        return dataclasses.replace(episodes, success=success), force
+
+    monkeypatch.setattr(teacher_stage, "measured_episodes", measured)
+    settings = parse_arguments([*_SHORT, "teacher.refined_steps=40", "teacher.evaluate_every=10"])
+    teacher = train_teacher(Session(settings, tmp_path / "run"))
+    assert len(seen) == len(results)
+    torch.testing.assert_close(dict(teacher.state_dict()), seen[6], rtol=0, atol=0)
+    rows = read_log(tmp_path / "run" / "teacher.jsonl")
+    log = [row for row in rows if "evaluation/gentle" in row]
+    assert [row["evaluation/success"] for row in log] == [0, 0.5, 0.5, 0.5, 1, 1, 0.5, 1, 0]
+    assert [row["evaluation/gentle"] for row in log] == [0, 0.5, 0.5, 0.5, 0, 0, 0.5, 0.25, 0]
 
 
 def test_a_card_without_a_refinement_leaves_the_refined_rules_out(tmp_path: Path) -> None:

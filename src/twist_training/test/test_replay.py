@@ -11,7 +11,7 @@ from twist_sim.task_card import load_task_card
 from twist_training.configuration import parse_arguments
 from twist_training.rollout import make_environments, run_episodes
 from twist_training.runners import collect, teacher
-from twist_training.runners.teacher import seed_replay
+from twist_training.runners.teacher_episodes import seed_replay
 from twist_training.session import RunError, Session
 from twist_training.storage.episodes import (
     MOVED,
@@ -115,9 +115,10 @@ def test_a_task_in_which_random_actions_never_move_the_object_is_told(
 ) -> None:
     session = _session(tmp_path)
     monkeypatch.setattr(
-        "twist_training.runners.teacher.object_moved", lambda episodes, _: np.zeros(8, bool)
+        "twist_training.runners.teacher_episodes.object_moved",
+        lambda episodes, _: np.zeros(8, bool),
     )
-    monkeypatch.setattr("twist_training.runners.teacher._MOST_TRIES", 4)
+    monkeypatch.setattr("twist_training.runners.teacher_episodes._MOST_TRIES", 4)
     environments = make_environments(session.card, 8, session.config.teacher.episode_steps)
     with pytest.raises(RunError, match=r"teacher\.lucky_episodes=3; give the task card practice"):
         seed_replay(session, Replay(), environments, np.random.default_rng(0))

@@ -105,7 +105,8 @@ class TeacherConfig:
     refined_steps: int = field(default=3000, metadata={_BEFORE: 0})
     """Gradient steps in which a teacher that has stopped learns on, by the rules that the task card
     has for a refinement: the replay is judged again, and new episodes are judged by them. The best
-    weights are then chosen among these alone. Left out where it is 0 or the card has none."""
+    weights are then chosen among these alone, by the episodes they solve without pressing harder
+    than a real arm bears (`CONTACT_FORCE_LIMIT`). Left out where it is 0 or the card has none."""
 
 
 @dataclass(frozen=True)

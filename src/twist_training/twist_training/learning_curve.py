@@ -11,6 +11,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from twist_training.rollout import CONTACT_FORCE_LIMIT
+
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The lines of a metric log; a last line cut short by a kill is left out."""
@@ -51,6 +53,10 @@ def draw_learning_curve(folder: Path, title: str) -> Path:
         low, high = (_series(rows, f"evaluation/{end}")[1] for end in ("low", "high"))
         success.fill_between(steps, low, high, alpha=0.2, label="95 % interval")
         success.plot(steps, values, "o-", label="evaluation")
+        steps, values = _series(rows, "evaluation/gentle")
+        if steps:
+            label = f"without pressing above {CONTACT_FORCE_LIMIT:.0f} N"
+            success.plot(steps, values, "x--", label=label)
         success.set(title=f"{stage}: success rate", ylim=(-0.03, 1.03), xlabel="gradient steps")
         success.grid(alpha=0.3)
         success.legend(loc="lower right")

@@ -7,7 +7,7 @@ from typing import Any
 from twist_policy.statistics import ratio_of_rates
 from twist_sim.task_card import load_task_card
 from twist_training.configuration import TrainingConfig
-from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
+from twist_training.rollout import CONTACT_FORCE_LIMIT
 
 
 def model_card(config: TrainingConfig, training: dict[str, Any], measured: dict[str, Any]) -> str:

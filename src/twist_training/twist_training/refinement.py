@@ -53,7 +53,8 @@ from twist_training.runners.distil import (
     student_rounds,
 )
 from twist_training.runners.pipeline import REFINEMENT, Pipeline, default_folder, refinements
-from twist_training.runners.teacher import BehaviourTrainer, draw_batch
+from twist_training.runners.teacher_episodes import draw_batch
+from twist_training.runners.teacher_trainer import BehaviourTrainer
 from twist_training.session import MetricLog, RunError, Session
 from twist_training.shared_data import link_files, settings_of, take_data_from
 from twist_training.storage.episodes import (

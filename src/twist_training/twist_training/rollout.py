@@ -15,6 +15,9 @@ from twist_training.storage.episodes import Episodes
 
 Float = NDArray[np.float32]
 
+CONTACT_FORCE_LIMIT = 25.0
+"""What a Franka arm's profile allows (twist_bringup/config/robots), newtons."""
+
 
 class BatchPolicy(Protocol):
     """Chooses actions for N environments at once."""
@@ -42,6 +45,11 @@ class Observation:
     executed_action: Float
     sim_state: Float
     ee_position: Float
+
+
+def contact_force(environment: TaskEnv) -> float:
+    """What the arm presses with, newtons; the simulated one is stiffer than a real one."""
+    return float(np.linalg.norm(environment.scene.contact_force))
 
 
 def make_environments(card: TaskCard, count: int, episode_steps: int) -> list[TaskEnv]:

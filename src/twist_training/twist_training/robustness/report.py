@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from twist_policy.statistics import Interval
 from twist_training.atomic_files import write_atomically
 from twist_training.robustness.summary import Curve, Point, Summary
-from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
+from twist_training.rollout import CONTACT_FORCE_LIMIT
 
 _SUCCESS, _SURPRISE = "#1f5fa8", "#c4661f"
 

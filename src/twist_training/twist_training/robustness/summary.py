@@ -17,7 +17,7 @@ from twist_policy.statistics import (
     wilson_interval,
 )
 from twist_training.robustness.factors import NOMINAL, Factor, Level
-from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
+from twist_training.rollout import CONTACT_FORCE_LIMIT
 from twist_training.storage.result_table import Row
 
 _LEVEL, _SURPRISE, _FORCE = "level", "surprise_mean", "contact_force"

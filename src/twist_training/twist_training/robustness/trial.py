@@ -26,13 +26,12 @@ from twist_sim.rendering import CROP_SIZE, SceneRenderer
 from twist_sim.task_card import TaskCard, load_task_card
 from twist_training.configuration import ConfigurationError
 from twist_training.robustness.disturbance import Disturbance, Textures
+from twist_training.rollout import contact_force
 from twist_training.session import RunError
 
 Pixels = Literal["crop", "frame"]
 Image = NDArray[np.uint8]
 
-CONTACT_FORCE_LIMIT = 25.0
-"""What a Franka arm's profile allows (twist_bringup/config/robots), newtons."""
 SETTLING_STEPS = 3
 """First steps of an episode, whose surprise is not counted: the filter starts from nothing."""
 
@@ -212,8 +211,7 @@ class TrialWorld:
         )
 
     def _feel(self) -> None:
-        force = float(np.linalg.norm(self._environment.scene.contact_force))
-        self._force = max(self._force, force)
+        self._force = max(self._force, contact_force(self._environment))
 
     def _picture(
         self, sim_state: NDArray[np.float64], look: Appearance, noise: np.random.Generator

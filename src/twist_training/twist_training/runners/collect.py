@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twist_training.runners.teacher import load_replay, teacher_episodes
+from twist_training.runners.teacher import load_replay
+from twist_training.runners.teacher_episodes import teacher_episodes
 from twist_training.session import Session
 from twist_training.storage.episodes import EpisodeFileError, Episodes
 from twist_training.storage.images import ImageEpisodes, render_training_images

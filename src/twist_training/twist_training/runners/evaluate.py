@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from twist_policy.statistics import wilson_interval
 from twist_training.robustness.disturbance import Disturbance
-from twist_training.robustness.trial import CONTACT_FORCE_LIMIT, Trace, TrialWorld
+from twist_training.robustness.trial import Trace, TrialWorld
+from twist_training.rollout import CONTACT_FORCE_LIMIT
 from twist_training.worker_pool import run_in_processes
 
 

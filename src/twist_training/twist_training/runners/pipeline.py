@@ -16,17 +16,17 @@ import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
 from twist_policy.statistics import wilson_interval
-from twist_sim.env import TaskEnv
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
 from twist_training.learning_curve import draw_learning_curve
 from twist_training.model_card import model_card, student_over_teacher
-from twist_training.robustness.trial import CONTACT_FORCE_LIMIT
+from twist_training.rollout import CONTACT_FORCE_LIMIT
 from twist_training.runners.collect import collect_episodes, render_episodes
 from twist_training.runners.distil import distil_student
 from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
-from twist_training.runners.teacher import teacher_episodes, train_teacher
+from twist_training.runners.teacher import train_teacher
+from twist_training.runners.teacher_episodes import measured_episodes
 from twist_training.session import RunError, Session
 from twist_training.stage_clock import StageClock
 from twist_training.storage.episodes import Episodes
@@ -126,22 +126,12 @@ class Pipeline:
         return self._student
 
     def _teacher_result(self) -> EvaluationResult:
-        steps = self.session.contract.episode_steps
-        forces: list[list[float]] = []
-
-        def feel(environments: list[TaskEnv]) -> None:
-            forces.append([float(np.linalg.norm(e.scene.contact_force)) for e in environments])
-
-        episodes = teacher_episodes(
+        episodes, largest = measured_episodes(
             self.session,
             TeacherPolicy(self.teacher(), self.session, explore=False),
             seed=self.session.config.evaluation.seed,
             episodes=self.session.config.evaluation.episodes,
-            steps=steps,
-            watch=feel,
         )
-        blocks = [np.max(forces[k : k + steps], axis=0) for k in range(0, len(forces), steps)]
-        largest = np.concatenate(blocks)
         successes, count = int(episodes.success.sum()), len(episodes)
         rules = self.session.card.task_rules
         distance = np.array([rules.distance(state) for state in episodes.state[:, -1]])
