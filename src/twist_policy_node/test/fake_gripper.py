@@ -54,7 +54,6 @@ class FakeGripper(Node):
             result = kind.Result(success=self.trouble not in ("error", "late"))
             if self.trouble == "nothing" and command == "close":
                 result.success = False
-                self.width = 0.0
             elif result.success and self.trouble != "stuck":
                 self.width = handle.request.width
             if self.trouble == "error":
@@ -66,6 +65,8 @@ class FakeGripper(Node):
             return result
 
         def on_accepted(handle: Any) -> None:
+            if self.trouble == "nothing" and command == "close":
+                self.width = -1e-4  # quite closed, as far as its sensors can tell
             # Not executed at once: awaiting in an execute callback keeps rclpy's executor busy.
             ends = time.monotonic() + (60.0 if self.trouble == "late" else _DURATION)
             self._under_way.append((handle, end, ends))

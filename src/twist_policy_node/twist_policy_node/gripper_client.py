@@ -118,7 +118,7 @@ class GripperClient:
     def _in_vain(self, goal: Goal) -> str:
         """What it means that the gripper broke off without an error."""
         now = self.fingers
-        apart = "the fingers" if now is None else f"the fingers, {1e3 * now.width:.0f} mm apart,"
+        apart = "the fingers" if now is None else f"the fingers, {round(1e3 * now.width)} mm apart,"
         if goal.command == "open":
             return f"{apart} did not reach the open width"
         return f"{apart} hold nothing of the expected width"
