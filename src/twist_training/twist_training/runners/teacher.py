@@ -24,12 +24,7 @@ from twist_training.runners.teacher_episodes import (
 )
 from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import MetricLog, Session, random_state, restore_random_state
-from twist_training.storage.episodes import (
-    EpisodeFileError,
-    Episodes,
-    Replay,
-    judged_again,
-)
+from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, judged_again
 from twist_training.teacher_policy import Teacher, TeacherPolicy
 
 CHECKPOINT = "teacher.pt"
@@ -266,7 +261,8 @@ class _Progress:
     def __str__(self) -> str:
         if self.best < 0:
             return "not evaluated yet"
-        return f"success {self.last:.0%}, best {self.best:.0%}"
+        counted = "success" if self.refined_from is None else "gentle success"
+        return f"{counted} {self.last:.0%}, best {self.best:.0%}"
 
 
 def _load(session: Session) -> tuple[dict[str, Any] | None, Episodes | None]:
