@@ -205,6 +205,10 @@ def test_a_disk_too_small_for_the_recordings_is_named_with_the_cures(
     assert "20 recorded trials may take 6.6 GB" in found[0]  # a slow one takes four times as long
     assert "record:=false" in found[0]
     assert preflight.problems(stack(tmp_path, checkpoint, trials=20, record=False).options) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 9 * 10**8, 10**8))
+    found = preflight.problems(stack(tmp_path, checkpoint, trials=20, record=False).options)
+    assert "0.1 GB free, but the log may take 0.2 GB" in found[0]
+    assert "record:=false" not in found[0]
     # Three seeds with two checkpoints each are 24 recordings.
     many = {"trials": 4, "seeds": "1,2,3", "compare_with": str(checkpoint)}
     assert (

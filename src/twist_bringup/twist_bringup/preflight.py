@@ -161,13 +161,16 @@ def _output_problem(options: StackOptions) -> str:
     recorded = options.runs if options.record else 0
     # A slow trial takes as much longer.
     needed = BYTES_TO_SPARE + recorded * BYTES_PER_TRIAL / options.speed
-    if free < needed:
-        return (
-            f"{output} has {free / 1e9:.1f} GB free, but {recorded} recorded trials may "
-            f"take {needed / 1e9:.1f} GB; free some, give output:=<folder on another disk>, "
-            "fewer trials, or record:=false"
-        )
-    return ""
+    if free >= needed:
+        return ""
+    what, cures = "the log", ""
+    if recorded:
+        what = f"{recorded} recorded trials"
+        cures = ", fewer trials, or record:=false"
+    return (
+        f"{output} has {free / 1e9:.1f} GB free, but {what} may take {needed / 1e9:.1f} GB; "
+        f"free some, give output:=<folder on another disk>{cures}"
+    )
 
 
 def _bag_problem(bag: str) -> str:
