@@ -153,11 +153,16 @@ def test_practice_starts_are_what_their_names_say_and_repeat():
         names.add(practice.name)
         _, info = env.reset(options={"seed": 7, "trial": trial, "practice": True})
         scene = env.scene
-        assert scene.grasped == practice.holding
-        assert scene.gripper_closed == practice.holding
-        assert info["executed_action"][3] == (1.0 if practice.holding else -1.0)
+        holding = practice.fingers == "holding"
+        closed = practice.fingers != "open"
+        assert scene.grasped == holding
+        assert scene.gripper_closed == closed
+        assert scene.gripper_busy == 0.0
+        assert info["executed_action"][3] == (1.0 if closed else -1.0)
+        width = {"open": 0.08, "closed": 0.0, "holding": 0.04}[practice.fingers]
+        assert scene.finger_width == pytest.approx(width, abs=0.002)
         np.testing.assert_allclose(scene.tool_position, practice.tool_position, atol=0.004)
-        if practice.holding:
+        if holding:
             np.testing.assert_allclose(
                 scene.object_position, practice.layout.object_position, atol=0.006
             )

@@ -118,6 +118,29 @@ def test_a_wrong_card_is_refused_naming_file_and_key(write_card, key, value, com
         load_task_card(path)
 
 
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"weight": 0.0}, r"weight must be positive"),
+        ({"margin": -0.01}, r"margin must not be negative"),
+        ({"tool_lower": [0.2, 0.0, 0.0]}, r"tool"),
+        ({"distance": [0.2, 0.1]}, r"distance"),
+        ({"yaw": [0.5, -0.5]}, r"yaw must be \[lowest, highest\]"),
+        ({"yaw": [0.5]}, r"yaw: expected 2 entries"),
+        ({"closed": 1}, r"closed: expected true or false"),
+        ({"closed": True}, r"'first' starts with closed fingers, but the tool is no hand"),
+        ({"held_height": [0.03, 0.1]}, r"'first' holds the object, but the tool is no hand"),
+        ({"held_height": [0.03, 0.1], "closed": True}, r"'first': .*leave out yaw and closed"),
+        ({"held_height": [0.03, 0.1], "yaw": [0.0, 0.1]}, r"'first': .*leave out yaw and closed"),
+    ],
+)
+def test_a_wrong_practice_start_is_refused(write_card, keys, complaint):
+    start = {"name": "first", "weight": 1.0, "tool_lower": [-0.1] * 3, "tool_upper": [0.1] * 3}
+    path = write_card("practice", [start | keys])
+    with pytest.raises(TaskCardError, match=rf"{path}.*{complaint}"):
+        load_task_card(path)
+
+
 def test_a_refined_card_differs_in_the_rule_parameters_that_its_refinement_names(write_card):
     card = load_task_card("block_push")
     refined = card.refined()

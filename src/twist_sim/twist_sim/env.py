@@ -123,7 +123,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         if options.get("practice", False):
             practice = draw_practice(self.card, self._seed, self._trial)
             self.scene.reset(practice.layout, dynamics)
-            self.scene.place_tool(practice.tool_position, holding=practice.holding)
+            self.scene.place_tool(practice.tool_position, fingers=practice.fingers)
         else:
             self.scene.reset(draw_layout(self.card, self._seed, self._trial), dynamics)
         self._gate.reset(self.scene.tool_position)

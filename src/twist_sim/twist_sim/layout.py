@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -71,6 +72,7 @@ def _draw_layout(
     generator: np.random.Generator,
     distances: tuple[float, float] | None,
     margin: float = 0.0,
+    yaws: tuple[float, float] | None = None,
 ) -> Layout:
     regions = card.layout
     lower = np.maximum(np.array(regions.object_lower) - margin, card.workspace.lower[:2])
@@ -80,7 +82,7 @@ def _draw_layout(
         goal_xy = object_xy
         if regions.goal_lower is not None and regions.goal_upper is not None:
             goal_xy = generator.uniform(regions.goal_lower, regions.goal_upper)
-        yaw = float(generator.uniform(*regions.yaw))
+        yaw = float(generator.uniform(*(yaws or regions.yaw)))
         distance = math.hypot(*(goal_xy - object_xy))
         if distances is None or distances[0] <= distance <= distances[1]:
             return Layout(
@@ -94,6 +96,10 @@ def _draw_layout(
     )
 
 
+Fingers = Literal["open", "closed", "holding"]
+"""Of a hand at the start of an episode: closed with nothing between them, or around the object."""
+
+
 @dataclass(frozen=True)
 class Practice:
     """An easier start of a training episode.
@@ -102,13 +108,13 @@ class Practice:
         name: of the card's practice start.
         layout: where object and goal are.
         tool_position: of the tool tip, metres, base frame; inside the workspace.
-        holding: whether the hand holds the object.
+        fingers: of the hand; open where there is none.
     """
 
     name: str
     layout: Layout
     tool_position: tuple[float, float, float]
-    holding: bool
+    fingers: Fingers
 
 
 def draw_practice(card: TaskCard, seed: int, trial: int) -> Practice:
@@ -126,11 +132,13 @@ def draw_practice(card: TaskCard, seed: int, trial: int) -> Practice:
     weights = np.array([start.weight for start in card.practice])
     start = card.practice[int(generator.choice(len(weights), p=weights / weights.sum()))]
     distances = start.distance or card.layout.distance
-    layout = _draw_layout(card, generator, distances, start.margin)
+    layout = _draw_layout(card, generator, distances, start.margin, start.yaw)
+    fingers: Fingers = "closed" if start.closed else "open"
     if start.held_height is not None:
         x, y, _ = layout.object_position
         height = float(generator.uniform(*start.held_height))
         layout = Layout((x, y, height), float(generator.uniform(-0.05, 0.05)), (x, y, 0.0))
+        fingers = "holding"
     ahead = np.array(layout.goal_position[:2]) - np.array(layout.object_position[:2])
     norm = float(np.linalg.norm(ahead))
     cosine, sine = (ahead / norm).tolist() if norm > 0.0 else (1.0, 0.0)
@@ -140,7 +148,7 @@ def draw_practice(card: TaskCard, seed: int, trial: int) -> Practice:
         np.array(layout.object_position) + offset, card.workspace.lower, card.workspace.upper
     )
     x, y, z = tool.tolist()
-    return Practice(start.name, layout, (x, y, z), start.held_height is not None)
+    return Practice(start.name, layout, (x, y, z), fingers)
 
 
 def draw_dynamics(card: TaskCard, seed: int, trial: int) -> ObjectDynamics:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twist_sim.hand import FINGER_JOINTS, PADS, FingerDrive, FingerMemory
 from twist_sim.kinematics import DifferentialIk
-from twist_sim.layout import Layout, ObjectDynamics
+from twist_sim.layout import Fingers, Layout, ObjectDynamics
 from twist_sim.panda import ARM_JOINTS, FLANGE
 from twist_sim.scene_model import build_spec
 from twist_sim.task_card import TaskCard
@@ -215,29 +215,33 @@ class PandaScene:
         self.place(layout)
         self._go_home()
 
-    def place_tool(self, tool_position: ArrayLike, *, holding: bool = False) -> None:
+    def place_tool(self, tool_position: ArrayLike, *, fingers: Fingers = "open") -> None:
         """Puts the arm at rest with its tool tip somewhere, as only a simulated arm can be put.
 
         Args:
             tool_position: of the tool tip, metres, base frame, shape (3,).
-            holding: whether the hand has closed around the object, which must lie between the
-                fingers; some substeps are simulated until it has taken the weight.
+            fingers: open (as they are at home), closed around nothing, or holding the object,
+                which must lie between them; some substeps are then simulated until the hand has
+                taken the weight.
 
         Raises:
             KinematicsError: the position cannot be reached.
-            ValueError: `holding` without a hand.
+            ValueError: closed fingers, or holding, without a hand.
         """
         position = tuple(np.asarray(tool_position, dtype=np.float64).tolist())
         joints = self._ik.solve_exactly(self.home_joints, position, self._orientation)
         self._set_arm(joints)
+        if fingers == "open":
+            return
+        if self._drive is None:
+            raise ValueError(f"the tool of {self.card.task!r} is a peg; it closes no fingers")
+        holding = fingers == "holding"
+        width = self.card.object.size if holding else 0.0
+        self.data.qpos[self._fingers] = width / 2
+        self._drive.reset(width, closed=True)
         if holding:
-            if self._drive is None:
-                raise ValueError(f"the tool of {self.card.task!r} is a peg; it holds nothing")
-            size = self.card.object.size
-            self.data.qpos[self._fingers] = size / 2
-            self._drive.reset(size, closed=True)
             self._simulate(joints, _SETTLE_SUBSTEPS)
-            mujoco.mj_kinematics(self.model, self.data)
+        self._update_poses()
 
     def command_gripper(
         self,

@@ -270,6 +270,8 @@ class PracticeStart:
             on the table.
         margin: how far beyond the layout's region the object may lie, metres; it stays inside the
             workspace.
+        yaw: range of the object's yaw, radians; None keeps the layout's. Not of a held object.
+        closed: whether the hand starts closed, with nothing between its fingers.
     """
 
     name: str
@@ -279,6 +281,8 @@ class PracticeStart:
     distance: Range | None = None
     held_height: Range | None = None
     margin: float = 0.0
+    yaw: Range | None = None
+    closed: bool = False
 
     def __post_init__(self) -> None:
         _require_positive(weight=self.weight)
@@ -287,6 +291,13 @@ class PracticeStart:
         for name, value in (("distance", self.distance), ("held_height", self.held_height)):
             if value is not None:
                 _require_range(name, value, above=0.0)
+        if self.yaw is not None:
+            _require(self.yaw[0] <= self.yaw[1], f"yaw must be [lowest, highest], found {self.yaw}")
+        _require(
+            self.held_height is None or (self.yaw is None and not self.closed),
+            f"{self.name!r}: with held_height the fingers hold the object, along its sides; leave "
+            "out yaw and closed",
+        )
 
 
 @dataclass(frozen=True)
@@ -373,6 +384,10 @@ class TaskCard:
             _require(
                 self.tool.hand is not None or start.held_height is None,
                 f"practice {start.name!r} holds the object, but the tool is no hand",
+            )
+            _require(
+                self.tool.hand is not None or not start.closed,
+                f"practice {start.name!r} starts with closed fingers, but the tool is no hand",
             )
         for kind in ("object", "goal"):
             lower = getattr(self.layout, f"{kind}_lower")

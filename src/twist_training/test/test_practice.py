@@ -45,7 +45,7 @@ def test_the_share_falls_over_the_first_half_of_training(tmp_path: Path) -> None
     config = session.config.teacher
     generator = np.random.default_rng(0)
     shares = [
-        practice_starts(session, fraction, 4000, generator).mean()
+        practice_starts(session, config.practice_share(fraction), 4000, generator).mean()
         for fraction in (0.0, 0.25, 0.5, 1.0)
     ]
     middle = (config.practice + config.final_practice) / 2

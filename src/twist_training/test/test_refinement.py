@@ -186,6 +186,24 @@ def test_refined_weights_are_chosen_by_what_they_solve_without_pressing(
     assert [row["evaluation/gentle"] for row in log] == [0, 0.5, 0.5, 0.5, 0, 0, 0.5, 0.25, 0]
 
 
+def test_the_refined_rules_have_a_share_of_practice_starts_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def starts(session: Session, share: float, count: int, *_: object) -> np.ndarray:
+        asked.append(share)
+        return np.zeros(count, bool)
+
+    monkeypatch.setattr(teacher_stage, "practice_starts", starts)
+    shares = ["teacher.practice=0.5", "teacher.final_practice=0.2", "teacher.refined_practice=0.9"]
+    train_teacher(Session(parse_arguments([*_SHORT, *shares]), tmp_path))
+    by_the_cards_rules = [share for share in asked if share != 0.9]
+    assert by_the_cards_rules[0] == 0.5
+    assert by_the_cards_rules[-1] == pytest.approx(0.2)
+    assert asked[len(by_the_cards_rules) :] == [0.9] * 5  # rounds of 10 steps each
+
+
 def test_a_card_without_a_refinement_leaves_the_refined_rules_out(tmp_path: Path) -> None:
     data = yaml.safe_load(load_task_card("block_push").source.read_text())
     del data["refinement"]

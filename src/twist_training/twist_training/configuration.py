@@ -107,6 +107,13 @@ class TeacherConfig:
     has for a refinement: the replay is judged again, and new episodes are judged by them. The best
     weights are then chosen among these alone, by the episodes they solve without pressing harder
     than a real arm bears (`CONTACT_FORCE_LIMIT`). Left out where it is 0 or the card has none."""
+    refined_practice: float = field(default=0.5, metadata={_BEFORE: 0.2})
+    """`practice` while the refined rules count: what is only ever started from home is gentle on
+    the way from there alone, and a student leaves that way."""
+
+    def practice_share(self, fraction: float) -> float:
+        """Share of practice starts when so much of the training, in [0, 1], is over."""
+        return self.practice + (self.final_practice - self.practice) * min(1.0, 2 * fraction)
 
 
 @dataclass(frozen=True)
@@ -243,8 +250,8 @@ class TrainingConfig:
 #   Adam without weight decay (1e-6)
 #   one gradient step for 16 environment steps, one of each environment (for 5)
 #   practice starts in training and in collection, hindsight, lucky episodes, windows in which the
-#   object moves (none of them): teacher.practice, final_practice, hindsight, lucky_episodes, moving
-#   and collection.practice, each 0 to switch it off
+#   object moves (none of them): teacher.practice, final_practice, refined_practice, hindsight,
+#   lucky_episodes, moving and collection.practice, each 0 to switch it off
 PRESETS: dict[str, TrainingConfig] = {
     "smoke": TrainingConfig(
         preset="smoke",

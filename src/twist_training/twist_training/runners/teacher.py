@@ -146,7 +146,9 @@ class _Training:
 
         while progress.rounds < rounds:
             trials = progress.episodes + np.arange(config.environments)
-            fraction = 1.0 if refining else progress.rounds / rounds
+            share = config.practice_share(progress.rounds / rounds)
+            if refining:
+                share = config.refined_practice
             episodes = run_episodes(
                 environments,
                 TeacherPolicy(
@@ -159,7 +161,7 @@ class _Training:
                 seed=session.layout_seed("teacher"),
                 trials=trials,
                 steps=config.episode_steps,
-                practice=practice_starts(session, fraction, len(trials), self.generator),
+                practice=practice_starts(session, share, len(trials), self.generator),
                 after_step=step,
             )
             add_episodes(session, self.replay, episodes, card.task_rules, self.generator)

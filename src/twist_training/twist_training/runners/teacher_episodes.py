@@ -51,7 +51,7 @@ def seed_replay(
             seed=session.layout_seed("teacher"),
             trials=trials,
             steps=config.episode_steps,
-            practice=practice_starts(session, 0.0, len(trials), generator),
+            practice=practice_starts(session, config.practice, len(trials), generator),
         )
 
     kinds: list[tuple[int, BatchPolicy]] = [(config.random_episodes, random)]
@@ -100,23 +100,21 @@ def add_episodes(
 
 
 def practice_starts(
-    session: Session, fraction: float, count: int, generator: np.random.Generator
+    session: Session, share: float, count: int, generator: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Which of `count` episodes begin at one of the task card's practice starts.
 
     Args:
         session: the task and its settings.
-        fraction: how much of the training is over, in [0, 1].
+        share: how many of them are to, in [0, 1].
         count: N.
         generator: draws them.
 
     Returns:
         (N,); all False where the card has no practice starts.
     """
-    config = session.config.teacher
     if not session.card.practice:
         return np.zeros(count, bool)
-    share = config.practice + (config.final_practice - config.practice) * min(1.0, 2 * fraction)
     return generator.random(count) < share
 
 
