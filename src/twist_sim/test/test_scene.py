@@ -161,3 +161,9 @@ def test_a_snapshot_continues_exactly(scene):
 def test_camera_and_light_are_in_place_right_after_a_reset(scene):
     np.testing.assert_allclose(scene.data.cam_xpos[0], CARD.camera.position)
     assert np.linalg.norm(scene.data.light_xdir[0]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("fingers", ["closed", "holding"])
+def test_a_peg_starts_with_no_closed_fingers(scene, fingers):
+    with pytest.raises(ValueError, match="'block_push' is a peg; it closes no fingers"):
+        scene.place_tool((0.5, 0.0, 0.1), fingers=fingers)

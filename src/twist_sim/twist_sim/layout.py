@@ -102,7 +102,7 @@ Fingers = Literal["open", "closed", "holding"]
 
 @dataclass(frozen=True)
 class Practice:
-    """An easier start of a training episode.
+    """A start of a training episode that is not from home.
 
     Attributes:
         name: of the card's practice start.

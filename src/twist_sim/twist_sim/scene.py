@@ -230,18 +230,12 @@ class PandaScene:
         """
         position = tuple(np.asarray(tool_position, dtype=np.float64).tolist())
         joints = self._ik.solve_exactly(self.home_joints, position, self._orientation)
-        self._set_arm(joints)
-        if fingers == "open":
-            return
-        if self._drive is None:
+        if self._drive is None and fingers != "open":
             raise ValueError(f"the tool of {self.card.task!r} is a peg; it closes no fingers")
-        holding = fingers == "holding"
-        width = self.card.object.size if holding else 0.0
-        self.data.qpos[self._fingers] = width / 2
-        self._drive.reset(width, closed=True)
-        if holding:
+        self._set_arm(joints, fingers)
+        if fingers == "holding":
             self._simulate(joints, _SETTLE_SUBSTEPS)
-        self._update_poses()
+            mujoco.mj_kinematics(self.model, self.data)
 
     def command_gripper(
         self,
@@ -371,16 +365,18 @@ class PandaScene:
     def _go_home(self) -> None:
         self._set_arm(self.home_joints)
 
-    def _set_arm(self, joints: Array) -> None:
-        """Puts the arm somewhere at rest, the hand open."""
+    def _set_arm(self, joints: Array, fingers: Fingers = "open") -> None:
+        """Puts the arm somewhere at rest, its fingers, if it has any, open or closed."""
         self.data.qpos[self._arm] = joints
         self.data.qvel[:7] = 0.0
         self._joint_targets = joints.copy()
         self.data.ctrl[:7] = joints
         if self._drive is not None:
-            self._drive.reset(self._drive.spec.open_width, closed=False)
-            self.data.qpos[self._fingers] = self._drive.spec.open_width / 2
-            self.data.ctrl[7:] = self._drive.spec.open_width / 2
+            open_width, held_width = self._drive.spec.open_width, self.card.object.size
+            width = {"open": open_width, "closed": 0.0, "holding": held_width}[fingers]
+            self._drive.reset(width, closed=fingers != "open")
+            self.data.qpos[self._fingers] = width / 2
+            self.data.ctrl[7:] = width / 2
         self._update_poses()
 
     def _update_poses(self) -> None:

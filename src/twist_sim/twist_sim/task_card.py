@@ -257,7 +257,7 @@ class LayoutRegions:
 
 @dataclass(frozen=True)
 class PracticeStart:
-    """A start of an episode that makes the task's end easier to find; for training only.
+    """A start of an episode near the task's end, or where a mistake leads; for training only.
 
     Attributes:
         name: what it shows.

@@ -108,8 +108,8 @@ class TeacherConfig:
     weights are then chosen among these alone, by the episodes they solve without pressing harder
     than a real arm bears (`CONTACT_FORCE_LIMIT`). Left out where it is 0 or the card has none."""
     refined_practice: float = field(default=0.5, metadata={_BEFORE: 0.2})
-    """`practice` while the refined rules count: what is only ever started from home is gentle on
-    the way from there alone, and a student leaves that way."""
+    """`practice` while the refined rules count. More of it solves more from off the way from home,
+    where a student ends up; it presses there as often."""
 
     def practice_share(self, fraction: float) -> float:
         """Share of practice starts when so much of the training, in [0, 1], is over."""

@@ -146,9 +146,11 @@ class _Training:
 
         while progress.rounds < rounds:
             trials = progress.episodes + np.arange(config.environments)
-            share = config.practice_share(progress.rounds / rounds)
-            if refining:
-                share = config.refined_practice
+            share = (
+                config.refined_practice
+                if refining
+                else config.practice_share(progress.rounds / rounds)
+            )
             episodes = run_episodes(
                 environments,
                 TeacherPolicy(
