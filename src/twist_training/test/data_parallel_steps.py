@@ -15,6 +15,7 @@ from torch import Tensor
 from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.configuration import parse_arguments
+from twist_training.parallel import leaving
 from twist_training.runners.distil import DistillationTrainer
 from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session
@@ -78,4 +79,5 @@ def _images(session: Session, generator: np.random.Generator) -> ImageEpisodes:
 
 
 if __name__ == "__main__":
-    main()
+    with leaving():
+        main()

@@ -162,6 +162,15 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in error
 
 
+def test_one_of_several_processes_leaves_the_others_before_it_ends() -> None:
+    """Whoever started it: one that is still joined at its exit may abort."""
+    with companions(1, []):
+        torch.distributed.init_process_group(
+            "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+        )
+    assert not torch.distributed.is_initialized()
+
+
 @pytest.mark.timeout(200)
 def test_a_process_that_never_joins_is_named_at_once() -> None:
     assert parallel._JOINING.total_seconds() > 200, "nobody waited for it in vain"

@@ -19,7 +19,7 @@ import torch
 from torch import distributed
 
 from twist_training.configuration import TrainingConfig
-from twist_training.parallel import STARTED
+from twist_training.parallel import STARTED, leaving
 from twist_training.session import RunError
 
 _LOOPBACK = "127.0.0.1"
@@ -54,11 +54,15 @@ def is_first_process() -> bool:
 def companions(count: int, arguments: list[str]) -> Iterator[None]:
     """Makes this process the first of `count`, which all run ``twist-train`` with `arguments`.
 
+    With a count of 1 it starts none, but may itself be one of several, started by ``torchrun`` or
+    by the first of them.
+
     Raises:
         RunError: one of the others ended before its time.
     """
     if count == 1:
-        yield
+        with leaving():
+            yield
         return
     group = {
         "WORLD_SIZE": str(count),
@@ -75,6 +79,7 @@ def companions(count: int, arguments: list[str]) -> Iterator[None]:
         group |= {"RANK": "0", "LOCAL_RANK": "0"}
         group[STARTED] = " ".join(str(other.started) for other in others)
         stack.enter_context(_environment(group))
+        stack.enter_context(leaving())
         try:
             yield
         except RuntimeError as error:
@@ -84,9 +89,6 @@ def companions(count: int, arguments: list[str]) -> Iterator[None]:
                 for other in others:
                     other.raise_if_ended(error)
             raise
-        finally:
-            if distributed.is_initialized():
-                distributed.destroy_process_group()
 
 
 class _Companion:
