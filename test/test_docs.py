@@ -13,7 +13,7 @@ from twist_bringup.options import ARGUMENTS, parse_arguments
 from twist_training.configuration import parse_arguments as training_config
 from twist_training.configuration import with_arguments
 from twist_training.diagnosis.command import DiagnosisSettings
-from twist_training.refinement import RefinementSettings
+from twist_training.refinement.settings import RefinementSettings
 from twist_training.robustness.command import RobustnessSettings
 from twist_training.runners.pipeline import STAGES
 from twist_training.sweep.command import SweepSettings

@@ -22,12 +22,12 @@ from twist_sim.appearance import AppearanceSampler
 from twist_sim.env import TaskEnv
 from twist_sim.rendering import SceneRenderer
 from twist_sim.task_card import load_task_card
-from twist_training import refinement
 from twist_training.algorithms.distillation import Student
 from twist_training.cli import main
 from twist_training.configuration import TrainingConfig, parse_arguments
 from twist_training.learning_curve import read_log
 from twist_training.model_card import student_over_teacher
+from twist_training.refinement import command as refine_command
 from twist_training.runners import teacher as teacher_stage
 from twist_training.runners.distil import (
     DistillationTrainer,
@@ -426,7 +426,7 @@ def test_a_refinement_takes_the_runs_own_processes_unless_others_are_given(
         found.append((config.processes, config.threads))
         raise RunError("enough")
 
-    monkeypatch.setattr(refinement, "process_count", count)
+    monkeypatch.setattr(refine_command, "process_count", count)
     for given in ([], ["processes=4", "threads=1"]):
         main(["refine", f"run={source}", f"output={tmp_path / 'refined'}", *given])
     assert found == [(1, 3), (4, 1)]

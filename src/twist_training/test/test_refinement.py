@@ -17,7 +17,7 @@ from twist_training.algorithms.world_model import Batch
 from twist_training.cli import main
 from twist_training.configuration import ConfigurationError, parse_arguments
 from twist_training.learning_curve import read_log
-from twist_training.refinement import rules_with
+from twist_training.refinement.turns import rules_with
 from twist_training.rollout import make_environments, run_episodes
 from twist_training.runners import teacher as teacher_stage
 from twist_training.runners.teacher import train_teacher

@@ -22,7 +22,7 @@ _TOOLS = {
     "robustness": "twist_training.robustness.command",
     "diagnose": "twist_training.diagnosis.command",
     "sweep": "twist_training.sweep.command",
-    "refine": "twist_training.refinement",
+    "refine": "twist_training.refinement.command",
 }
 """Commands beside the pipeline's stages, by the module whose ``main`` runs them."""
 
