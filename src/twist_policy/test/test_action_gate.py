@@ -150,6 +150,104 @@ def test_zero_is_a_bound_and_not_unbounded() -> None:
     assert measured[2] == 0.0
 
 
+axes = st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-1, 1)).filter(
+    lambda axis: np.linalg.norm(axis) > 0.1
+)
+
+
+@settings(max_examples=500)
+@given(
+    st.lists(st.tuples(actions, st.tuples(motion, motion, motion)), max_size=8),
+    axes,
+    st.sampled_from([1.0, -1.0]),
+    actions,
+)
+def test_what_presses_never_presses_more_where_the_arm_feels_it(
+    before: list[tuple[tuple[float, ...], tuple[float, ...]]],
+    axis: tuple[float, ...],
+    sign: float,
+    action: tuple[float, ...],
+) -> None:
+    gate = ActionGate(BOUND, LEASH, Workspace((-9.0,) * 3, (9.0,) * 3), contact_yield=10.0)
+    measured = target = gate.reset(HOME)
+    for earlier, drift in before:
+        measured = measured + 0.3 * np.array(drift)
+        with contextlib.suppress(GateError):
+            target = gate.step(earlier, measured).target
+    along = np.array(axis) / np.linalg.norm(axis)
+    pressed = float((target - measured) @ along)
+    try:
+        gate.feel(sign * 11.0 * along, measured)
+        gated = gate.step(action, measured)
+    except GateError:
+        return
+    require_all_bounds(gated, target, measured, gate, Workspace((-9.0,) * 3, (9.0,) * 3))
+    presses = float((gated.target - measured) @ along)
+    further = presses * np.sign(pressed) if abs(pressed) > 1e-3 else abs(presses)
+    assert further <= abs(pressed) + 1e-9
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_the_tool_gives_way_to_a_contact_and_may_leave_it(sign: float) -> None:
+    def pressing() -> ActionGate:
+        gate = ActionGate(BOUND, LEASH, BOX, contact_yield=10.0)
+        gate.reset(HOME)
+        gate.step([0.0, 0.0, -0.5], HOME)  # it is in the way 1 cm above the target
+        return gate
+
+    felt = np.array([0.0, 0.0, sign * 11.0])
+    gate = pressing()
+    assert gate.feel(felt, HOME)
+    gated = gate.step([0.3, 0.0, -0.5], HOME)
+    np.testing.assert_allclose(gated.target, HOME + BOUND * np.array([0.3, 0.0, 0.0]), atol=1e-12)
+    assert gated.limited_by == ("contact",)
+    for force in ([], [0.9 * felt], [felt, 0.9 * felt]):
+        gate = pressing()
+        felt_enough = [gate.feel(newtons, HOME) for newtons in force]
+        assert not any(felt_enough[-1:])
+        gated = gate.step([0.3, 0.0, -0.5], HOME)
+        np.testing.assert_allclose(
+            gated.target, HOME + BOUND * np.array([0.3, 0.0, -1.0]), atol=1e-12
+        )
+        assert gated.limited_by == ()
+    gate = pressing()
+    gate.feel(felt, HOME)
+    gated = gate.step([0.0, 0.0, 0.8], HOME)
+    np.testing.assert_allclose(gated.target, HOME + BOUND * np.array([0.0, 0.0, 0.3]), atol=1e-12)
+    assert gated.limited_by == ()
+
+
+def test_a_contact_that_is_felt_on_stays_on_its_side_until_it_is_left() -> None:
+    gate = ActionGate(BOUND, LEASH, BOX, contact_yield=10.0)
+    gate.reset(HOME)
+    gate.step([0.0, 0.0, -0.5], HOME)
+    felt = np.array([0.0, 0.0, 11.0])
+    for force in (felt, felt, -felt):  # its target is taken back, and it presses still
+        gate.feel(force, HOME)
+        assert gate.step([0.0, 0.0, -0.5], HOME).target[2] == pytest.approx(HOME[2])
+    for up in (0.3, 0.6):  # it presses for a while when it leaves
+        gate.feel(felt, HOME)
+        assert gate.step([0.0, 0.0, 0.3], HOME).target[2] == pytest.approx(HOME[2] + up * BOUND)
+    gate.reset(HOME)
+    gate.feel(felt, HOME)
+    for up in (0.5, -0.5):  # nothing tells on which side it is
+        assert gate.step([0.0, 0.0, up], HOME).target[2] == pytest.approx(HOME[2])
+
+
+def test_a_force_that_is_no_force_is_refused() -> None:
+    gate = ActionGate(BOUND, LEASH, BOX, contact_yield=10.0)
+    with pytest.raises(GateError, match="reset"):
+        gate.feel([0.0, 0.0, 20.0], HOME)
+    before = gate.reset(HOME)
+    for force in ([math.nan, 0.0, 0.0], [math.inf, 0.0, 0.0], [20.0]):
+        with pytest.raises(GateError, match="force must be"):
+            gate.feel(force, HOME)
+    np.testing.assert_array_equal(gate.target, before)
+    for nothing in (0.0, -1.0, math.nan):
+        with pytest.raises(ValueError, match="contact_yield must be above 0 N"):
+            ActionGate(BOUND, LEASH, BOX, contact_yield=nothing)
+
+
 @pytest.mark.parametrize(("bound", "leash"), [(0.0, LEASH), (BOUND, 0.0), (-1.0, LEASH)])
 def test_a_gate_without_room_to_move_cannot_be_made(bound: float, leash: float) -> None:
     with pytest.raises(ValueError, match="positive"):

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from twist_policy.contract import PolicyContract, Workspace
 
 _PROJECTION_ROUNDS = 200
+_CLEAR = 1e-3
+"""A target that is nearer to the tool does not tell on which side of it the contact is, metres."""
 
 
 def step_periods(speed: float) -> int:
@@ -45,7 +47,7 @@ class GatedAction:
             bound, up to the rounding of the addition (relative 1e-9 at most). Divided by the
             bound, this is the "previous action" the world model is fed.
         limited_by: which rules changed the request, a subset of
-            ``("norm", "leash", "workspace")``.
+            ``("norm", "contact", "leash", "workspace")``.
     """
 
     target: NDArray[np.float64]
@@ -66,31 +68,53 @@ class ActionGate:
     Every returned target lies in the box exactly, and in both balls up to the rounding of float64
     (relative 1e-9 of the radius at most). Actions beyond [-1, 1] are shortened, not refused.
 
+    A position-controlled arm presses with its stiffness times the way from where it is to its
+    target. So where it is said to `feel` more than `contact_yield`, a step first takes back what of
+    that way lies along the force: the tool gives way, and only a request that leads out of the
+    contact still moves it along that axis.
+
     Args:
         bound: largest Euclidean norm of one step, metres.
         leash: largest distance between target and measured position, metres.
         workspace: box for targets.
+        contact_yield: external force above which the tool gives way, newtons.
     """
 
-    def __init__(self, bound: float, leash: float, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        bound: float,
+        leash: float,
+        workspace: Workspace,
+        contact_yield: float = math.inf,
+    ) -> None:
         if not (np.isfinite(bound) and bound > 0 and np.isfinite(leash) and leash > 0):
             raise ValueError(f"bound and leash must be positive and finite, found {bound}, {leash}")
+        if not contact_yield > 0:
+            raise ValueError(f"contact_yield must be above 0 N, found {contact_yield}")
         self.bound = float(bound)
         self.leash = float(leash)
+        self.contact_yield = float(contact_yield)
         self._lower = np.asarray(workspace.lower, dtype=np.float64)
         self._upper = np.asarray(workspace.upper, dtype=np.float64)
         self._target: NDArray[np.float64] | None = None
+        self._contact: NDArray[np.float64] | None = None
+        """From the tool to what it touches, (3,), a direction; None where it feels nothing."""
+        self._side_is_known = False
 
     @classmethod
-    def from_contract(cls, contract: PolicyContract, step_periods: int = 1) -> ActionGate:
+    def from_contract(
+        cls, contract: PolicyContract, step_periods: int = 1, contact_yield: float = math.inf
+    ) -> ActionGate:
         """The gate that a checkpoint's contract asks for.
 
         Args:
             contract: bounds.
             step_periods: control periods that a step of the policy is spread over: the same action
                 is put through the gate in each, and moves so much less.
+            contact_yield: external force above which the tool gives way, newtons.
         """
-        return cls(contract.action_bound / step_periods, contract.leash, contract.workspace)
+        bound = contract.action_bound / step_periods
+        return cls(bound, contract.leash, contract.workspace, contact_yield)
 
     @property
     def target(self) -> NDArray[np.float64] | None:
@@ -115,8 +139,44 @@ class ActionGate:
                 f"{_format(self._lower)}..{_format(self._upper)} (leash {self.leash} m); "
                 "move the arm home before starting"
             )
-        self._target = target
+        self._target, self._contact, self._side_is_known = target, None, False
         return target.copy()
+
+    def feel(self, force: ArrayLike, measured: ArrayLike) -> bool:
+        """Notes what the arm feels; it counts for every step until something else is felt.
+
+        The contact is on the side of the tool on which its target is when the arm first feels it,
+        and stays there while it does: an arm presses on for a moment when it begins to leave, and
+        one that follows velocities also with its target taken back. While that side cannot be told,
+        nothing moves along the force in either direction.
+
+        Args:
+            force: external force on the arm, newtons, base frame, shape (3,). Its sign does not
+                matter, in which drivers differ.
+            measured: measured tool-tip position, metres, base frame, shape (3,).
+
+        Returns:
+            Whether the tool has to give way.
+
+        Raises:
+            GateError: `reset` was not called, or an input is not three finite numbers.
+        """
+        vector = _finite3(force, "force")
+        position = _finite3(measured, "measured tool position")
+        if self._target is None:
+            raise GateError("the gate has no starting position; call reset(measured) first")
+        strength = _norm(vector)
+        if not strength > self.contact_yield:
+            self._contact, self._side_is_known = None, False
+            return False
+        axis = vector / strength
+        towards = float((self._target - position) @ axis)
+        if self._contact is not None and self._side_is_known:
+            towards = float(self._contact @ axis)
+        else:
+            self._side_is_known = abs(towards) > _CLEAR
+        self._contact = math.copysign(1.0, towards) * axis
+        return True
 
     def step(self, action: ArrayLike, measured: ArrayLike) -> GatedAction:
         """Bounds one actor output.
@@ -141,6 +201,9 @@ class ActionGate:
             request = request * (self.bound / norm)
             limited.append("norm")
         target = previous + request
+        if (apart := self._out_of_contact(target, position)) is not None:
+            target = _into_ball(apart, previous, self.bound * (1 - 1e-6))
+            limited.append("contact")
         if _norm(target - position) > self.leash:
             limited.append("leash")
         if bool(np.any(target < self._lower) or np.any(target > self._upper)):
@@ -150,6 +213,17 @@ class ActionGate:
 
         self._target = target
         return GatedAction(target.copy(), target - previous, tuple(limited))
+
+    def _out_of_contact(
+        self, target: NDArray[np.float64], measured: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """`target` without what presses on; None where nothing does."""
+        if self._contact is None:
+            return None
+        asked = float((target - measured) @ self._contact)
+        if self._side_is_known and asked <= 0.0:
+            return None  # it asks to leave
+        return target - asked * self._contact
 
     def _project(
         self,

@@ -4,8 +4,8 @@ The promises, each of which a `Violation` names: no command before activation or
 every number finite; every step at most the action bound, in each control period of a slow one its
 share, and the tool turned no faster than that allows; every target inside the workspace box (for a
 tool that starts beside it: nearer to it than the last) and within the leash of the measured
-position; no motion on a camera, pose or Servo that was not good within the last 0.2 s; a command
-lives no longer than it may.
+position; where the arm feels a contact, no target that presses more on it; no motion on a camera,
+pose or Servo that was not good within the last 0.2 s; a command lives no longer than it may.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ SLACK = 1e-6
 """Rounding, metres and seconds."""
 _SAME = 1e-8
 """Two positions nearer than this are the same target, metres."""
+_CLEAR = 1e-3
+"""A target nearer to the tool does not tell on which side of it the contact is, metres."""
 TICK_SLACK = 0.025
 """A stop is noticed and said by the timer at the command rate, seconds."""
 
@@ -106,6 +108,8 @@ class Judge:
         self._first_sent = -math.inf
         self._periods_left = 0
         self._held: np.ndarray | None = None
+        self._felt: np.ndarray | None = None
+        self._side: np.ndarray | None = None
 
     def deactivated(self) -> None:
         """The node is not active any more."""
@@ -116,6 +120,26 @@ class Judge:
         self.last[what] = Seen(at, tip)
         if tip is not None and self._target is None:
             self._poses.append(tip)
+
+    def feels(self, force: np.ndarray, limit: float) -> None:
+        """The arm said what it feels, newtons (3,); above `limit` the tool has to give way."""
+        strength = _length(force)
+        self._felt = force / strength if strength > limit else None
+        if self._felt is None:
+            self._side = None
+        else:
+            self._tell_side(self._felt)
+
+    def _tell_side(self, axis: np.ndarray) -> None:
+        """On which side of the tool the contact is: where its target was when it was first felt."""
+        pose = self.last.get("pose")
+        if self._target is None or self._twist or pose is None or pose.tip is None:
+            return
+        pressed = float((self._target - pose.tip) @ axis)
+        if self._side is not None:
+            self._side = math.copysign(1.0, float(self._side @ axis)) * axis
+        elif abs(pressed) > _CLEAR:
+            self._side = math.copysign(1.0, pressed) * axis
 
     def watch(self, what: str, limit: float) -> None:
         """From now on motions need a good `what` not older than `limit`, seconds."""
@@ -236,11 +260,29 @@ class Judge:
             begun = [last, measured] if self._target is not None else self._poses
             step = min(_length(tip - place) for place in begun)
             _require(step <= self._bound + SLACK, lambda: f"a step of {step} m")
+            if self._felt is not None and self._target is not None:
+                self._judge_contact(self._felt, last, tip, measured)
             self._target = tip
             self._period_begins(now)
             away = _length(tip - measured)
             _require(away <= self._contract.leash + SLACK, lambda: f"a target {away} m away")
         self._may_move(now, self._validity)
+
+    def _judge_contact(
+        self, axis: np.ndarray, last: np.ndarray, tip: np.ndarray, measured: np.ndarray
+    ) -> None:
+        if any(self._outside(place) > 0 for place in (measured, *self._poses)):
+            return  # it is led into the workspace, which comes first
+        if ((tip <= self._lower + _SAME) | (tip >= self._upper - _SAME)).any():
+            return  # likewise at its edge
+        self._tell_side(axis)
+        axis = axis if self._side is None else self._side
+        pressed, presses = float((last - measured) @ axis), float((tip - measured) @ axis)
+        further = abs(presses) if self._side is None else presses
+        _require(
+            further <= max(pressed, _CLEAR) + SLACK,
+            lambda: f"it presses on: {presses} m after {pressed} m",
+        )
 
     def _outside(self, tip: np.ndarray) -> float:
         return _length(np.clip(tip, self._lower, self._upper) - tip)

@@ -98,8 +98,8 @@ POLICY_KINDS = (
 SERVO_KINDS = ("obeys", "gone", "refuses", "late", "mute", "errs", "deaf")
 GRIPPER_KINDS = ("obeys", "refuses", "mute", "fails", "late", "errs", "cancels")
 ROBOT_KINDS = (
-    "good", "silent", "mode", "error", "force", "nan", "unreached", "zero_stamp", "old",
-    "any_stamp",
+    "good", "silent", "mode", "error", "touch", "force", "nan", "nan_force", "unreached",
+    "zero_stamp", "old", "any_stamp",
 )  # fmt: skip
 FINGER_KINDS = ("good", "silent", "nan", "one", "none")
 MACHINE_KINDS = ("held_up", "suspended", "ros_clock_jump", "ros_clock_set")
@@ -175,6 +175,7 @@ class FuzzWorld:
         self.servo = self.gripper = "obeys"
         self.fingers = "good"
         self.robot: str | None = None
+        self.contact_axis = np.array([0.0, 0.0, 1.0])
         """What kind of state the arm tells of itself; None where nobody does."""
         self.blocked = False
         """Whether something stands in the arm's way."""
@@ -224,6 +225,7 @@ class FuzzWorld:
     def _new_judge(self) -> Judge:
         values = self.values
         slack = TICK_SLACK
+        self._yields_above = float(values["contact_yield_force"])
         return Judge(
             CONTRACT,
             silence={
@@ -413,9 +415,14 @@ class FuzzWorld:
             return
         rng = self.rng
         stamp, good = self._stamp(kind)
+        borne = False
         if kind == "repeated":
             stamp = self._last_stamp
-            good = 0 <= self.time.ros_nanoseconds() * 1e-9 - stamp.sec - stamp.nanosec * 1e-9 < 0.19
+            age = self.time.ros_nanoseconds() * 1e-9 - stamp.sec - stamp.nanosec * 1e-9
+            good = 0 <= age < 0.19
+            values = self.values
+            # After a jump of the clock it may be neither new enough nor too old to be borne.
+            borne = -values["clock_tolerance"] - 1e-6 <= age <= values["frame_age_limit"] + 1e-6
         if kind not in ("frozen", "repeated"):
             self._last_picture = (self._last_picture + rng.randint(1, 63)) % 64
         message = Image(
@@ -458,7 +465,7 @@ class FuzzWorld:
         self._frames_seen = self._frames_seen + 1 if running else 0
         if good:
             self.judge.good("frame", self.time.now)
-        elif running:
+        elif running and not borne:
             self.judge.must_stop(f"frame {kind}", self.time.now)
         if running and self._identical >= self.values["frozen_frame_limit"]:
             self.judge.must_stop("frozen", self.time.now)
@@ -601,6 +608,8 @@ class FuzzWorld:
 
     def robot_will(self, kind: str) -> None:
         """What the arm says of itself from now on."""
+        axis = np.array([self.rng.gauss(0.0, 1.0) for _ in range(3)])
+        self.contact_axis = axis / np.linalg.norm(axis)
         self.counts[f"robot {kind}"] += 1
         self.robot = kind
 
@@ -609,26 +618,36 @@ class FuzzWorld:
             return
         rng = self.rng
         stamp, good = self._stamp(kind)
+        force = np.zeros(3)
         message = RobotState(mode=RobotState.MOVE, command_success_rate=1.0)
         message.header.stamp = stamp
         if kind == "mode":
             message.mode = rng.choice((0, 1, 3, 4, 5, 6, 7, 255))
         elif kind == "error":
             message.errors = [rng.choice(("", "joint_reflex", "x" * 99))]
+        elif kind == "touch":
+            # Less than stops the arm.
+            force = rng.choice((1.0, -1.0)) * rng.uniform(1.0, 29.0) * self.contact_axis
+            message.contact_force = float(np.linalg.norm(force))
+            wrench = message.external_wrench.force
+            wrench.x, wrench.y, wrench.z = force.tolist()
         elif kind == "force":
             message.contact_force = rng.choice((30.1, 1e9, math.inf))
         elif kind == "nan":
             message.contact_force = rng.choice((math.nan, 0.0))
             message.command_success_rate = rng.choice((math.nan, math.inf))
+        elif kind == "nan_force":
+            message.external_wrench.force.y = rng.choice((math.nan, math.inf))
         elif kind == "unreached":
             message.command_success_rate = rng.uniform(-1.0, 0.79)
-        if kind in ("mode", "error", "force", "nan"):
+        if kind in ("mode", "error", "force", "nan", "nan_force"):
             good = False
             if self.running and not self.values["dry_run"]:
                 self.judge.must_stop(f"robot {kind}", self.time.now)
         if good:
             self.judge.good("robot", self.time.now)
             self.judge.watch("robot", SILENCE_LIMIT + TICK_SLACK)
+        self.judge.feels(force, self._yields_above)
         self._call(self.node.deliver, "/robot_state", message)
 
     def machine(self, kind: str) -> None:
@@ -785,6 +804,8 @@ def _play(world: FuzzWorld, rng: random.Random) -> None:
     world.robot = "good" if rng.random() < 0.5 else None
     world.blocked = rng.random() < 0.2
     world.counts["arm blocked"] += world.blocked
+    if world.robot is not None and rng.random() < (0.7 if world.blocked else 0.1):
+        world.robot_will("touch")
     world.person("activate")
     for _ in range(rng.randint(5, 12) + 12 * world.blocked):
         world.beat("good", "good", "good")

@@ -21,12 +21,15 @@ from twist_policy_node.commands import (
 )
 from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
 from twist_policy_node.gripper import Fingers, Goal, GripperControl, GripperLimits
+from twist_policy_node.robot_watchdog import MOVE, RobotReading
 from twist_policy_node.watchdogs import Fault, WatchdogLimits
 
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])
 TOOL = np.array([0.0, 0.0, 0.2])
 """From the tool tip up to the IK tip, metres."""
 TICK = 0.001
+_STIFFNESS = 12_000.0
+"""Of a position-controlled arm, N/m."""
 STOP_WITHIN = 0.2
 """Seconds from the first sign of trouble to the last motion command."""
 
@@ -48,26 +51,34 @@ class FakePolicy:
         self.duration = 0.01
         self.error: Exception | None = None
         self.committed: list[np.ndarray] = []
+        self.executed: list[np.ndarray] = []
         self.gripper_states: list[float | None] = []
         self.seen: list[np.ndarray] = []
 
     def reset(self) -> None:
         self.committed = []
+        self.executed = []
 
     def step(self, frame: np.ndarray, ee_position: object) -> Output:
         self.world.now += self.duration
         self.seen.append(np.asarray(ee_position))
+        self.executed.append(np.zeros(3))
         if self.error is not None:
             raise self.error
         return Output(self.action, self.surprise)
 
     def commit(self, executed_delta: object, gripper_state: float | None = None) -> None:
         self.committed.append(np.asarray(executed_delta))
+        self.executed[-1] = np.asarray(executed_delta)
         self.gripper_states.append(gripper_state)
 
 
 class World:
-    """Camera at 30 Hz, poses and Servo at 100 Hz, watch at 50 Hz; the arm follows pose commands."""
+    """Camera at 30 Hz, poses and Servo at 100 Hz, watch at 50 Hz; the arm follows its commands.
+
+    Where there is a `wall`, the arm goes no further along x, presses on it with its stiffness, and
+    tells the force at 100 Hz, with either sign.
+    """
 
     def __init__(
         self,
@@ -93,8 +104,11 @@ class World:
             dry_run=dry_run,
             gripper=None if contract.gripper is None else self.gripper(contract, dry_run),
         )
+        self.wall: float | None = None
+        self.force_sign = 1.0
+        self.forces: list[float] = []
         self.rng = np.random.default_rng(0)
-        self.tip = np.array(contract.home)
+        self.led = np.array(contract.home)
         self.pixels: Callable[[], np.ndarray] = self.noise
         self.camera_on = self.robot_on = self.servo_on = True
         self.camera_delay = 0.01
@@ -112,6 +126,22 @@ class World:
             lambda: Fingers(0.08, self.fingers_heard or self.now),
             dry_run=dry_run,
         )
+
+    @property
+    def tip(self) -> np.ndarray:
+        """Where the tool is; `led` is where it is commanded to be."""
+        if self.wall is None:
+            return self.led
+        return np.array([min(self.led[0], self.wall), *self.led[1:]])
+
+    @property
+    def force(self) -> float:
+        """What the arm presses with, newtons."""
+        return _STIFFNESS * float(self.led[0] - self.tip[0])
+
+    def robot(self) -> RobotReading:
+        force = (self.force_sign * self.force, 0.0, 0.0)
+        return RobotReading(MOVE, (), self.force, force, 1.0, self.now, self.now)
 
     @property
     def goals(self) -> list[Goal]:
@@ -142,6 +172,8 @@ class World:
             if "pose" in ready:
                 if self.robot_on:
                     self.loop.pose(self.pose())
+                if self.wall is not None:
+                    self.loop.robot_state(self.robot())
                 if self.servo_on:
                     self.loop.servo_status(self.status, "fake", self.now)
             if "frame" in ready and self.camera_on:
@@ -154,9 +186,10 @@ class World:
             if command is not None:
                 self.commands.append((self.now, command))
                 if isinstance(command, PoseCommand):
-                    self.tip = command.position - TOOL
+                    self.led = command.position - TOOL
                 else:
-                    self.tip = self.tip + command.linear * TICK
+                    self.led = self.led + command.linear * TICK
+            self.forces.append(self.force)
 
     def running(self) -> World:
         assert self.start() is None
@@ -503,7 +536,7 @@ def test_an_arm_that_cannot_follow_is_not_commanded_further_than_the_leash(
 
 @pytest.mark.parametrize("tip", [[0.4, 0.0, -0.2], [math.nan, 0.0, 0.1], [0.4, 0.5, 0.1]], ids=str)
 def test_a_start_outside_the_workspace_is_refused(world: World, tip: list[float]) -> None:
-    world.tip = np.array(tip)
+    world.led = np.array(tip)
     fault = world.start()
     assert fault is not None
     assert fault.cure
@@ -575,7 +608,7 @@ def test_an_arm_pushed_away_between_two_decisions_stops_before_the_next(world: W
     pushed = world.decisions[-1].gated.target.copy()
     for _ in range(3):
         pushed = pushed + np.array([0.0, 0.03, 0.0])
-        world.tip = pushed
+        world.led = pushed
         world.loop.pose(world.pose())
     assert world.loop.fault is not None
     assert world.loop.fault.code == "gate"
@@ -843,3 +876,63 @@ def test_a_gripper_that_is_not_in_the_contract_is_refused(
                 clock=lambda: 0.0,
                 gripper=gripper,
             )
+
+
+def _runs_into_a_wall(
+    contract: PolicyContract, mode: CommandMode, force_sign: float = 1.0, **limits: float
+) -> World:
+    world = World(contract, mode, contact_force=1e4, **limits)
+    world.wall, world.force_sign = contract.home[0] + 0.025, force_sign
+    world.policy.action = np.array([0.5, 0.1, 0.0])
+    assert world.start() is None
+    world.run(1.0)
+    assert world.loop.phase is Phase.RUNNING
+    assert max(world.forces) > 15.0
+    return world
+
+
+def _share_above(world: World, newtons: float) -> float:
+    return float(np.mean(np.array(world.forces[-500:]) > newtons))
+
+
+@pytest.mark.parametrize("force_sign", [1.0, -1.0])
+@pytest.mark.parametrize("mode", CommandMode)
+def test_the_tool_gives_way_to_what_it_touches(
+    contract: PolicyContract, mode: CommandMode, force_sign: float
+) -> None:
+    stubborn = _runs_into_a_wall(contract, mode, contact_yield=1e4)
+    assert max(stubborn.forces) > 200.0
+    assert _share_above(stubborn, 20.0) == 1.0
+    assert not any("contact" in decision.gated.limited_by for decision in stubborn.decisions)
+    world = _runs_into_a_wall(contract, mode, force_sign)
+    # It is told of the contact 10 ms later at most, and tries anew 10 times a second.
+    assert _share_above(world, 20.0) <= 0.15
+    assert max(world.forces) <= max(stubborn.forces) / 2 + 1.0
+    assert "contact" in world.decisions[-1].gated.limited_by
+    # Beside the contact it goes on as before, and out of it at once.
+    assert world.tip[1] == pytest.approx(stubborn.tip[1], abs=2e-3)
+    world.policy.action = np.array([-0.5, 0.0, 0.0])
+    world.run(0.3)
+    assert world.wall is not None
+    assert world.tip[0] < world.wall - 0.01
+
+
+@pytest.mark.parametrize("mode", CommandMode)
+def test_the_world_model_is_told_what_was_left_of_a_step_that_gave_way(
+    contract: PolicyContract, mode: CommandMode
+) -> None:
+    world = _runs_into_a_wall(contract, mode)
+    moved = world.decisions[-1].gated.target - np.array(contract.home)
+    later = world.policy.executed[-1] - world.decisions[-1].gated.delta
+    np.testing.assert_allclose(np.sum(world.policy.executed, axis=0) - later, moved, atol=1e-3)
+    assert np.linalg.norm(world.policy.executed, axis=1).max() <= contract.action_bound * (1 + 1e-9)
+
+
+def test_a_dry_run_gives_way_to_nothing(contract: PolicyContract) -> None:
+    world = World(contract, dry_run=True)
+    world.wall = contract.home[0] - 0.01
+    world.start()
+    world.run(0.5)
+    assert world.decisions
+    assert not any("contact" in decision.gated.limited_by for decision in world.decisions)
+    assert world.commands == []

@@ -39,6 +39,7 @@ from twist_policy_node.activation import Activation
 from twist_policy_node.commands import CommandShaper, PoseCommand
 from twist_policy_node.control_loop import ControlLoop
 from twist_policy_node.image_decoding import ImageError
+from twist_policy_node.robot_watchdog import RobotWatchdog
 
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 
@@ -171,6 +172,10 @@ def _no_leash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ActionGate, "step", loose)
 
 
+def _the_tool_gives_way_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ActionGate, "feel", lambda *_: False)
+
+
 def _no_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
     create = ActionGate.__init__
 
@@ -228,8 +233,8 @@ def _poses_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdogs.PoseWatchdog, "pose", pose)
 
 
-def _nobody_looks_at_the_arms_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Activation, "robot_state", lambda *_: None)
+def _nobody_judges_the_arms_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RobotWatchdog, "state", lambda *_: None)
 
 
 def _twists_are_not_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +272,7 @@ def _pose_commands_do_not_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
         (_a_slow_policy_turns_the_tool_upright_at_full_speed, "rad"),
         (_no_norm, "a step of"),
         (_no_leash, "m away"),
+        (_the_tool_gives_way_to_nothing, "it presses on"),
         (_no_workspace, "outside the workspace"),
         (_nothing_checks_for_nan, "nan"),
         (_stops_are_not_latched, "after a stop"),
@@ -275,7 +281,7 @@ def _pose_commands_do_not_lead_on(monkeypatch: pytest.MonkeyPatch) -> None:
         (_truncated_frames_are_skipped, "after a stop"),
         (_decoding_raises_something_else, "the process dies: IndexError"),
         (_poses_may_jump, "after a stop"),
-        (_nobody_looks_at_the_arms_state, "robot"),
+        (_nobody_judges_the_arms_state, "robot"),
         (_twists_are_not_shortened, "a twist of"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
@@ -328,6 +334,7 @@ def test_the_fuzz_finds_a_node_that_is_weakened(
         ("robot", "error", "robot_error"),
         ("robot", "force", "contact_force"),
         ("robot", "nan", "contact_force robot_invalid"),
+        ("robot", "nan_force", "robot_invalid"),
         ("policy", "nan", "gate"),
         ("policy", "raises", "policy_invalid"),
         ("policy", "shape", "policy_invalid gate"),

@@ -11,7 +11,13 @@ from twist_policy_node.watchdogs import WatchdogLimits
 
 LIMITS = WatchdogLimits()
 GOOD = RobotReading(
-    mode=2, errors=(), contact_force=5.0, success_rate=1.0, captured=10.0, received=10.0
+    mode=2,
+    errors=(),
+    contact_force=5.0,
+    force=(0.0, 3.0, -4.0),
+    success_rate=1.0,
+    captured=10.0,
+    received=10.0,
 )
 
 
@@ -46,6 +52,7 @@ def test_an_arm_that_moves_freely_is_no_fault() -> None:
         ({"contact_force": 30.01}, "contact_force", "30.0 N (limit 30 N)"),
         ({"contact_force": math.inf}, "contact_force", "inf N"),
         ({"contact_force": math.nan}, "robot_invalid", "contact force is nan"),
+        ({"force": (0.0, math.nan, 0.0)}, "robot_invalid", "external force is (0.0, nan, 0.0)"),
         ({"captured": 990.0}, "robot_clock", "in the future"),
         ({"success_rate": math.nan}, "robot_invalid", "nan"),
     ],

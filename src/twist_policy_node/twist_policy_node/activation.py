@@ -7,6 +7,7 @@ so nothing of one episode can leak into the next.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -374,7 +375,14 @@ class Activation:
 
     def robot_state(self, reading: RobotReading) -> None:
         """A state of the arm arrived."""
-        self._loop.robot_state(reading)
+        command = self._loop.robot_state(reading)
+        if command is not None:
+            self._servo.publish(command)
+            self._node.get_logger().warning(
+                f"gives way: the arm feels {math.hypot(*reading.force):.0f} N "
+                f"(contact_yield_force {self._values['contact_yield_force']:g} N)",
+                throttle_duration_sec=1.0,
+            )
         self._after_event()
 
     def servo_status(self, code: int, message: str, now: float) -> None:

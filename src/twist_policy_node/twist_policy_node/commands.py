@@ -175,6 +175,26 @@ class CommandShaper:
         self._commanded = tip, orientation
         return PoseCommand(tip - self.tool.offset_in_base(orientation), orientation)
 
+    def give_way(
+        self, command: Command, way: FloatArray, target: FloatArray, pose: ToolPose
+    ) -> Command:
+        """What `command` becomes in the middle of its control period, when the tool gives way.
+
+        Args:
+            command: which the arm follows now.
+            way: by how much the target has been taken back, metres, base frame, (3,).
+            target: the new one, of the tool tip, metres, base frame, (3,).
+            pose: measured.
+
+        Raises:
+            GateError: the arm was moved while it was being led in.
+        """
+        if isinstance(command, PoseCommand):
+            return self._lead_on(target, pose)
+        back = way / np.linalg.norm(way)
+        against = min(0.0, float(command.linear @ back))
+        return TwistCommand(command.linear - against * back, command.angular)
+
     def after_step(self, command: Command) -> Command:
         """What follows a step whose control period is over: the same target, or zero velocity."""
         return command if isinstance(command, PoseCommand) else TwistCommand.zero()

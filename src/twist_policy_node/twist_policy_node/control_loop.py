@@ -7,6 +7,7 @@ clock.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections import deque
@@ -38,6 +39,8 @@ from twist_policy_node.watchdogs import (
 
 _LATE_WATCH = 0.06
 """A longer gap between two watches means that this process was busy or held up itself, seconds."""
+_GIVES_WAY = 1e-4
+"""A target that is taken back by less is no new command, metres."""
 
 
 class Phase(enum.Enum):
@@ -196,12 +199,13 @@ class ControlLoop:
         self._limits = limits
         self._clock = clock
         self._period = contract.control_period
+        self._step_bound = contract.action_bound
         self._validity = validity * contract.control_period
         self._hold_time = hold_time
         self._step_periods = step_periods(speed)
         self._dry_run = dry_run
         self._gripper = gripper
-        self._gate = ActionGate.from_contract(contract, self._step_periods)
+        self._gate = ActionGate.from_contract(contract, self._step_periods, limits.contact_yield)
         self._pacer = DecisionPacer(contract.control_period)
         self._frame_timing = FrameTimingWatchdog(limits)
         self._frozen = FrozenImageWatchdog(limits)
@@ -223,6 +227,7 @@ class ControlLoop:
         self._past_poses.clear()
         self._command: Command | None = None
         self._under_way: _Step | None = None
+        self._gave_way = False
         self._issued = 0.0
         self._hold_until = 0.0
         self._last_watch: float | None = None
@@ -328,6 +333,9 @@ class ControlLoop:
                 self._shaper.start(pose)
             action = np.asarray(output.action)[:3] * scale
             gated = self._gate.step(action, pose.tool_tip)
+            if self._gave_way and "contact" not in gated.limited_by:
+                gated = dataclasses.replace(gated, limited_by=(*gated.limited_by, "contact"))
+            self._gave_way = False
             grip: GripperStep | None = None
             if self._gripper is not None:
                 grip = self._gripper.step(float(output.action[3]), self._clock())
@@ -421,12 +429,45 @@ class ControlLoop:
             if fault is not None:
                 self.stop(fault, now)
 
-    def robot_state(self, reading: RobotReading) -> None:
-        """A state of the arm arrived."""
-        if self.phase is Phase.RUNNING and not self._dry_run:
-            fault = self.robot.state(reading)
-            if fault is not None:
-                self.stop(fault, reading.received)
+    def robot_state(self, reading: RobotReading) -> Command | None:
+        """A state of the arm arrived.
+
+        Returns:
+            What Servo is to be told at once, because the tool gives way to what it touches; None
+            where the command stays as it is.
+        """
+        if self.phase is not Phase.RUNNING or self._dry_run:
+            return None
+        fault = self.robot.state(reading)
+        if fault is not None:
+            self.stop(fault, reading.received)
+            return None
+        try:
+            return self._give_way(reading)
+        except Exception as error:
+            self.stop(_step_fault(error), reading.received)
+            return None
+
+    def _give_way(self, reading: RobotReading) -> Command | None:
+        """Changes the command that counts now, if it presses on; a control period is long."""
+        step, pose, command, now = self._under_way, self._pose, self._command, reading.received
+        if pose is None or not self._gate.feel(reading.force, pose.tool_tip):
+            return None
+        if step is None or command is None or self.command(now) is None:
+            return None
+        gated = self._gate.step(np.zeros(3), pose.tool_tip)
+        if float(np.linalg.norm(gated.delta)) < _GIVES_WAY:
+            return None
+        self._gave_way = True
+        step.moved = self._within_step(step.moved + gated.delta)
+        self._policy.commit(step.moved, step.gripper_state)
+        self._command = self._shaper.give_way(command, gated.delta, gated.target, pose)
+        return self.command(now)  # its control period may be over
+
+    def _within_step(self, moved: FloatArray) -> FloatArray:
+        """As much of a translation as a step of the policy may have."""
+        length = float(np.linalg.norm(moved))
+        return moved if length <= self._step_bound else moved * (self._step_bound / length)
 
     @property
     def slowed_by(self) -> str:

@@ -399,6 +399,16 @@ TABLE: tuple[Parameter, ...] = (
         read_only=False,
     ),
     Parameter(
+        "contact_yield_force",
+        _LIMITS.contact_yield,
+        "N",
+        "External force on the arm above which the tool goes no further into what it touches; "
+        "above contact_force_limit: never.",
+        1.0,
+        200.0,
+        read_only=False,
+    ),
+    Parameter(
         "contact_force_limit",
         _LIMITS.contact_force,
         "N",
@@ -558,6 +568,7 @@ def watchdog_limits(values: Mapping[str, Any]) -> WatchdogLimits:
         servo_silence=values["servo_silence_limit"],
         servo_halt=values["servo_halt_limit"],
         robot_age=values["robot_state_age_limit"],
+        contact_yield=values["contact_yield_force"],
         contact_force=values["contact_force_limit"],
         success_rate=values["command_success_limit"],
         success_time=values["command_success_time"],

@@ -68,10 +68,12 @@ class RobotStateInput(StampedInput):
 
     def _on_message(self, message: RobotState) -> None:
         captured, received = self._note(message.header.stamp)
+        force = message.external_wrench.force
         self.reading = RobotReading(
             mode=int(message.mode),
             errors=tuple(message.errors),
             contact_force=float(message.contact_force),
+            force=(float(force.x), float(force.y), float(force.z)),
             success_rate=float(message.command_success_rate),
             captured=captured,
             received=received,

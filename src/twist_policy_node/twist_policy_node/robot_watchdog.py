@@ -38,6 +38,8 @@ class RobotReading:
         mode: number of the mode; see `MODES`.
         errors: names of the errors that are present.
         contact_force: length of the external force, newtons.
+        force: the external force, newtons, base frame, (3,). Its sign is the driver's: a Franka
+            arm tells what it presses with, the twin what presses on it.
         success_rate: share of the last commands that arrived, 0 to 1.
         captured: when it was measured, seconds on the steady clock.
         received: when it arrived, seconds on the steady clock.
@@ -46,6 +48,7 @@ class RobotReading:
     mode: int
     errors: tuple[str, ...]
     contact_force: float
+    force: tuple[float, float, float]
     success_rate: float
     captured: float
     received: float
@@ -88,6 +91,7 @@ class RobotWatchdog:
             )
         for name, value, valid in (
             ("contact force", reading.contact_force, not math.isnan(reading.contact_force)),
+            ("external force", reading.force, all(map(math.isfinite, reading.force))),
             ("command success rate", reading.success_rate, math.isfinite(reading.success_rate)),
         ):
             if not valid:

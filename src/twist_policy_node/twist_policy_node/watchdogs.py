@@ -63,6 +63,8 @@ class WatchdogLimits:
         servo_silence: longest time without a status of Servo.
         servo_halt: how long Servo may report that it does not move the arm.
         robot_age: largest age of the arm's own state.
+        contact_yield: external force above which the tool gives way, newtons; see
+            `twist_policy.action_gate.ActionGate`.
         contact_force: largest external force on the arm, newtons.
         success_rate: smallest share of commands that have to reach the arm.
         success_time: how long a smaller share may last.
@@ -86,6 +88,7 @@ class WatchdogLimits:
     servo_silence: float = 0.17
     servo_halt: float = 0.3
     robot_age: float = 0.2
+    contact_yield: float = 15.0
     contact_force: float = 30.0
     success_rate: float = 0.8
     success_time: float = 0.3
