@@ -274,6 +274,35 @@ def _assert_same(first: Teacher, second: Teacher) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_not_lost_where_a_library_turns_it_into_an_error(
+    number: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As pybind11 does when an argument is being converted."""
+    signals = [number]
+
+    def convert(*_: object) -> None:
+        try:
+            for found in signals:
+                signal.raise_signal(found)
+        except KeyboardInterrupt:
+            pass
+        raise TypeError("incompatible function arguments")
+
+    monkeypatch.setattr(Pipeline, "run", convert)
+    before = signal.getsignal(number)
+    command = ["teacher", *TINY, f"output={tmp_path}", *HERE]
+    assert main(command) == 130
+    assert "stopped; the same command continues" in capsys.readouterr().err
+    signals.clear()
+    with pytest.raises(TypeError, match="incompatible"):  # a bug stays one
+        main(command)
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_run_cleanly(number: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     settings = [a for a in TINY if "environment_steps" not in a]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from twist_policy.checkpoint import CheckpointError
@@ -73,47 +76,81 @@ def main(arguments: list[str] | None = None) -> int:
 
     command = list(arguments)
     stage = arguments.pop(0)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a job scheduler's Ctrl-C
-    try:
-        if stage in _TOOLS:
-            importlib.import_module(_TOOLS[stage]).main(arguments)
-            return 0
-        if stage != "all" and stage not in STAGES:
-            known = ", ".join(("all", *STAGES, *_TOOLS))
-            raise ConfigurationError(f"unknown stage {stage!r}; choose from {known}")
-        places = {"output": "", "checkpoint": "", "data": ""}
-        for argument in list(arguments):
-            name, separator, value = argument.partition("=")
-            if name in places and separator:
-                places[name] = value
-                arguments.remove(argument)
-        config = parse_arguments(arguments)
-        folder = Path(places["output"]) if places["output"] else default_folder(config)
-        checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
-        with locked(folder):
-            if places["data"] and is_first_process():
-                take_data_from(Path(places["data"]), config, folder)
-            with companions(process_count(config), command):
-                _run(stage, Pipeline(config, folder, checkpoint))
-    except KeyboardInterrupt:
-        print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
-        return 130
-    except (ConfigurationError, TaskCardError) as error:
-        print(f"twist-train: {error}", file=sys.stderr)
-        return 2
-    except (
-        RunError,
-        DiskError,
-        EpisodeFileError,
-        CheckpointError,
-        ResultTableError,
-        RenderError,
-        OSError,  # of the disk, from libraries that write to it themselves
-    ) as error:
-        print(f"twist-train: {error}", file=sys.stderr)
-        return 1
+    with _interruptions() as signals:
+        try:
+            if stage in _TOOLS:
+                importlib.import_module(_TOOLS[stage]).main(arguments)
+                return 0
+            if stage != "all" and stage not in STAGES:
+                known = ", ".join(("all", *STAGES, *_TOOLS))
+                raise ConfigurationError(f"unknown stage {stage!r}; choose from {known}")
+            places = {"output": "", "checkpoint": "", "data": ""}
+            for argument in list(arguments):
+                name, separator, value = argument.partition("=")
+                if name in places and separator:
+                    places[name] = value
+                    arguments.remove(argument)
+            config = parse_arguments(arguments)
+            folder = Path(places["output"]) if places["output"] else default_folder(config)
+            checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
+            with locked(folder):
+                if places["data"] and is_first_process():
+                    take_data_from(Path(places["data"]), config, folder)
+                with companions(process_count(config), command):
+                    _run(stage, Pipeline(config, folder, checkpoint))
+        except KeyboardInterrupt:
+            return _stopped()
+        except (ConfigurationError, TaskCardError) as error:
+            print(f"twist-train: {error}", file=sys.stderr)
+            return 2
+        except (
+            RunError,
+            DiskError,
+            EpisodeFileError,
+            CheckpointError,
+            ResultTableError,
+            RenderError,
+            OSError,  # of the disk, from libraries that write to it themselves
+        ) as error:
+            print(f"twist-train: {error}", file=sys.stderr)
+            return 1
+        except Exception:
+            if not signals:
+                raise
+            return _stopped()
     return 0
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Ctrl-C, and a job scheduler's SIGTERM, raise KeyboardInterrupt; yields the signals so far.
+
+    They are noted because the exception may not arrive: where it is raised in the middle of a
+    conversion to C++, pybind11 makes a TypeError of it.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as a shell does to Ctrl-C for what runs beside it
+            signal.signal(number, interrupt)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stopped() -> int:
+    print("\nstopped; the same command continues from the last checkpoint", file=sys.stderr)
+    return 130
 
 
 def _run(stage: str, pipeline: Pipeline) -> None:
