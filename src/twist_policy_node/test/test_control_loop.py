@@ -928,6 +928,30 @@ def test_the_world_model_is_told_what_was_left_of_a_step_that_gave_way(
     assert np.linalg.norm(world.policy.executed, axis=1).max() <= contract.action_bound * (1 + 1e-9)
 
 
+def test_a_hand_that_pushes_a_slow_tool_further_than_a_step_is_no_fault(
+    contract: PolicyContract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(contract, speed=0.5)
+    world.policy.action = np.array([0.0, 1.0, 0.0])
+    world.wall = 9.0  # far away; somebody's hand is what the arm feels
+
+    def push(pose: ToolPose) -> ToolPose:
+        world.led = world.led + np.array([0.0, 0.002, 0.0])
+        return dataclasses.replace(pose, tool_tip=world.led)
+
+    def felt() -> RobotReading:
+        return RobotReading(MOVE, (), 20.0, (0.0, 20.0, 0.0), 1.0, world.now, world.now)
+
+    assert world.start() is None
+    world.run(0.3)
+    monkeypatch.setattr(world, "pose_change", push)
+    monkeypatch.setattr(world, "robot", felt)
+    world.run(0.6)  # 12 cm in three steps
+    assert world.loop.fault is None
+    lengths = np.linalg.norm(world.policy.committed, axis=1)  # a policy refuses longer ones
+    assert lengths.max() == pytest.approx(contract.action_bound, rel=1e-9)
+
+
 def test_a_dry_run_gives_way_to_nothing(contract: PolicyContract) -> None:
     world = World(contract, dry_run=True)
     world.wall = contract.home[0] - 0.01

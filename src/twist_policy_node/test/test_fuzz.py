@@ -245,7 +245,7 @@ def _twists_are_not_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
         return move(self, *arguments, **keywords)
 
     monkeypatch.setattr(CommandShaper, "move", fast)
-    monkeypatch.setattr("twist_policy_node.commands._shortened", lambda vector, _: vector)
+    monkeypatch.setattr("twist_policy_node.commands.shortened", lambda vector, _: vector)
 
 
 def _a_slow_policy_turns_the_tool_upright_at_full_speed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,11 +149,11 @@ class CommandShaper:
             behind = behind - self._lag * previous.linear
         tip_velocity = delta / self._period + self._position_gain * behind
         turn = self._orientation_gain * rotation_vector(self.tool.orientation, pose.orientation)
-        angular = _shortened(turn, self._turn_limit)
+        angular = shortened(turn, self._turn_limit)
         # Turning about the IK tip must not move the tool tip.
         swing = np.cross(angular, self.tool.offset_in_base(pose.orientation))
         left = self.speed_limit - float(np.linalg.norm(swing))
-        return TwistCommand(_shortened(tip_velocity, left) - swing, angular)
+        return TwistCommand(shortened(tip_velocity, left) - swing, angular)
 
     def _lead_on(self, target: FloatArray, pose: ToolPose) -> PoseCommand:
         """The pose towards `target` that is within reach of the last one in a control period."""
@@ -162,9 +162,9 @@ class CommandShaper:
         turn = rotation_vector(self.tool.orientation, orientation)
         most = self._turn_limit * self._period
         far, tilted = np.linalg.norm(way) > reach, np.linalg.norm(turn) > most
-        tip = tip + _shortened(way, reach) if far else target
+        tip = tip + shortened(way, reach) if far else target
         orientation = (
-            turned(orientation, _shortened(turn, most)) if tilted else self.tool.orientation
+            turned(orientation, shortened(turn, most)) if tilted else self.tool.orientation
         )
         away = float(np.linalg.norm(tip - pose.tool_tip))
         if (far or tilted) and away > _ROUNDING * self._leash:  # the gate looks at the target alone
@@ -216,9 +216,10 @@ class CommandShaper:
         return PoseCommand(position, pose.orientation)
 
 
-def _shortened(vector: FloatArray, limit: float) -> FloatArray:
+def shortened(vector: FloatArray, limit: float) -> FloatArray:
+    """`vector`, no longer than `limit`."""
     norm = float(np.linalg.norm(vector))
     if norm <= limit:
         return vector
-    shortened: FloatArray = vector * (limit / norm)
-    return shortened
+    short: FloatArray = vector * (limit / norm)
+    return short

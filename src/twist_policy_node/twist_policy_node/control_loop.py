@@ -20,7 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from twist_policy.action_gate import ActionGate, GatedAction, GateError, step_periods
 from twist_policy.contract import PolicyContract
-from twist_policy_node.commands import Command, CommandShaper, FloatArray, ToolPose
+from twist_policy_node.commands import (
+    Command,
+    CommandShaper,
+    FloatArray,
+    ToolPose,
+    shortened,
+)
 from twist_policy_node.gripper import GripperControl, GripperStep
 from twist_policy_node.pacing import DecisionPacer
 from twist_policy_node.robot_watchdog import RobotReading, RobotWatchdog
@@ -373,8 +379,7 @@ class ControlLoop:
             return
         try:
             gated = self._gate.step(step.action, pose.tool_tip)
-            step.moved = step.moved + gated.delta
-            self._policy.commit(step.moved, step.gripper_state)
+            self._commit(step, gated)
             self._move(gated, pose, started)
         except Exception as error:
             self.stop(_step_fault(error), started)
@@ -459,15 +464,18 @@ class ControlLoop:
         if float(np.linalg.norm(gated.delta)) < _GIVES_WAY:
             return None
         self._gave_way = True
-        step.moved = self._within_step(step.moved + gated.delta)
-        self._policy.commit(step.moved, step.gripper_state)
+        self._commit(step, gated)
         self._command = self._shaper.give_way(command, gated.delta, gated.target, pose)
         return self.command(now)  # its control period may be over
 
-    def _within_step(self, moved: FloatArray) -> FloatArray:
-        """As much of a translation as a step of the policy may have."""
-        length = float(np.linalg.norm(moved))
-        return moved if length <= self._step_bound else moved * (self._step_bound / length)
+    def _commit(self, step: _Step, gated: GatedAction) -> None:
+        """Tells the world model that the step under way has moved by so much more.
+
+        A tool that gives way to somebody's hand may come further than a step: that is more than a
+        world model knows.
+        """
+        step.moved = shortened(step.moved + gated.delta, self._step_bound)
+        self._policy.commit(step.moved, step.gripper_state)
 
     @property
     def slowed_by(self) -> str:
