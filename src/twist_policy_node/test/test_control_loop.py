@@ -19,7 +19,8 @@ from twist_policy_node.commands import (
     ToolPose,
     TwistCommand,
 )
-from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase
+from twist_policy_node.control_loop import ControlLoop, Phase
+from twist_policy_node.decision import Decision, Frame
 from twist_policy_node.gripper import Fingers, Goal, GripperControl, GripperLimits
 from twist_policy_node.robot_watchdog import MOVE, RobotReading
 from twist_policy_node.watchdogs import Fault, WatchdogLimits

@@ -20,7 +20,8 @@ from twist_policy.latent_policy import LatentPolicy
 from twist_policy_node.arming import Arming, ArmingStep
 from twist_policy_node.camera_info_input import CameraInfoInput
 from twist_policy_node.commands import CommandShaper, ToolPose
-from twist_policy_node.control_loop import ControlLoop, Decision, Frame, Phase, policy_fault
+from twist_policy_node.control_loop import ControlLoop, Phase, policy_fault
+from twist_policy_node.decision import Decision, Frame
 from twist_policy_node.diagnostics import StepStatistics
 from twist_policy_node.gripper import Fingers, GripperControl
 from twist_policy_node.gripper_client import GripperClient

@@ -27,7 +27,7 @@ from twist_policy.latent_policy import LatentPolicy, PolicyError
 from twist_policy_node.activation import Activation, Equipment, find_rival
 from twist_policy_node.arming import CallState
 from twist_policy_node.commands import CommandMode, CommandShaper, ToolPose
-from twist_policy_node.control_loop import Frame
+from twist_policy_node.decision import Frame
 from twist_policy_node.diagnostics import (
     Health,
     diagnostic_message,

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from twist_nodes.endpoints import subscribe_newest
 from twist_policy.contract import PolicyContract
 from twist_policy_node.commands import ToolPose
-from twist_policy_node.control_loop import Frame
+from twist_policy_node.decision import Frame
 from twist_policy_node.image_decoding import ImageError, decode_image
 from twist_policy_node.tool_frame import ToolFrame, unit_quaternion
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from twist_msgs.msg import Belief, PolicyStep
 from twist_policy.contract import ContractError, PolicyContract
-from twist_policy_node.control_loop import Decision
+from twist_policy_node.decision import Decision
 
 _AXES = ("x", "y", "z")
 
