@@ -44,8 +44,8 @@ class AppearanceRanges:
     fill_share: Range = (0.05, 0.2)
     light_elevation: Range = (35.0, 88.0)
     light_tint: float = 0.06
-    camera_translation: float = 0.015
-    camera_rotation: float = 1.0
+    camera_translation: float = 0.025
+    camera_rotation: float = 2.0
     focal_scale: Range = (0.985, 1.015)
     exposure: Range = (0.8, 1.2)
     gamma: Range = (0.85, 1.2)
