@@ -9,16 +9,14 @@ start; the picture of its end is judged. Distances are compared with the simulat
 
 ``--arm``: home is where the arm goes before the judge looks; end leaves it beside the cube.
 ``--calibration``: what the judge believes about the camera. exact: where it is; good: within the
-errors that the calibration command promises (3 mm, 0.5 degrees); none: that it stands where
-the task card says. In every case each look moves it by up to 1.5 cm along and 1 degree about each
-axis, as a stand is put up with care.
+errors that the calibration command promises (3 mm, 0.5 degrees); none: where the task card says,
+while each look moves the camera by up to what the card says, too.
 ``--colours``: clicked per trial, or the task card's, which nobody clicked.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import math
 import os
 import sys
@@ -55,8 +53,6 @@ from twist_sim.task_card import TaskCard, load_task_card
 
 CLICK_ERROR = 2.0  # pixels, standard deviation of a person's click
 SUCCESS_DISTANCE = 0.05
-PUT_UP = {"camera_translation": 0.015, "camera_rotation": 1.0}
-"""How well a stand is put up with care; what `NOT_CALIBRATED` is for. Training moves it more."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,6 @@ def clicks(
 def judge_trials(arguments: argparse.Namespace) -> list[Case]:
     """Renders and judges; saves the pictures that went wrong where asked."""
     card = load_task_card("block_push")
-    card = dataclasses.replace(card, randomisation={**card.randomisation, **PUT_UP})
     scene = PandaScene(card)
     sampler = AppearanceSampler(card, "held_out", arguments.seed)
     sizes = SceneSizes(
