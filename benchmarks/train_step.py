@@ -1,13 +1,15 @@
 """Gradient steps per second of every training stage, on random data of the real shapes.
 
-    python benchmarks/train_step.py [baseline=COMMIT] [steps=20] [preset=cpu] [processes=1] ...
+    python benchmarks/train_step.py [baseline=COMMIT] [than=SETTINGS] [steps=20] [preset=cpu] ...
 
 Each is measured as its preset trains here: in so many processes of so many threads. With `baseline`
-the same steps are measured with the code of that commit, too, in a work tree of its own: both stay
-alive and take turns step by step, so that a machine that slows down slows both. Prints medians with
-the 10th and 90th percentile, of wall time and of processor time, summed over processes (which other
-programs on the same cores disturb less), and the share of each part: world model and behaviour of a
-teacher's step, then what the processor does in every step, by PyTorch's profiler.
+the same steps are measured with the code of that commit, too, in a work tree of its own; with
+`than`, separated by commas, with other settings (`than=fused=false`; on a GPU
+`device=cuda cuda_graph=true than=cuda_graph=false`). All stay alive and take turns step by step, so
+that a machine that slows down slows all. Prints medians with the 10th and 90th percentile, of wall
+time and of processor time, summed over processes (which other programs on the same cores disturb
+less), and the share of each part: world model and behaviour of a teacher's step, then what the
+processor does in every step, by PyTorch's profiler.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ ROWS = (
     "student: encoder warm-up",
     "student: Eq. 3 and Eq. 4",
 )
-_WARM_UP = 3
+_WARM_UP = 5
+"""More than a gradient pass runs before it is recorded."""
 _PROFILED = 3
 PARTS = {
     "convolutions": ("convolution",),
@@ -60,14 +63,17 @@ def main() -> None:
     # Not above: a process that serves imports what its work tree has, which may be older.
     from twist_training.configuration import split_arguments
 
-    own, arguments = split_arguments(arguments, {"baseline": "", "steps": "20"})
+    own, arguments = split_arguments(arguments, {"baseline": "", "than": "", "steps": "20"})
     steps = int(own["steps"])
     with contextlib.ExitStack() as stack:
-        trees = {"this work tree": ROOT}
+        versions = {"this work tree": (ROOT, arguments)}
         if own["baseline"]:
-            trees[own["baseline"]] = stack.enter_context(_work_tree(own["baseline"]))
+            tree = stack.enter_context(_work_tree(own["baseline"]))
+            versions[own["baseline"]] = (tree, arguments)
+        if own["than"]:
+            versions[own["than"]] = (ROOT, [*arguments, *own["than"].split(",")])
         servers = {
-            name: stack.enter_context(_Server(tree, arguments)) for name, tree in trees.items()
+            name: stack.enter_context(_Server(*version)) for name, version in versions.items()
         }
         for name, server in servers.items():
             print(f"{name}: {server.title}")
@@ -82,11 +88,11 @@ def main() -> None:
                 wall, processor = times[number].T
                 medians[name, row] = float(np.median(processor))
                 print(f"{row:36s} {name:16s} {_summary(wall)}; processor {_summary(processor)}")
-            if len(servers) == 2:
-                faster = times[1] / times[0]
+            for name, theirs in list(zip(servers, times, strict=True))[1:]:
+                faster = theirs / times[0]
                 wall, processor = np.percentile(faster, [10, 50, 90], axis=0).T
                 print(
-                    f"{'':36s} {'speed-up':16s} {wall[1]:.2f}x ({wall[0]:.2f} to {wall[2]:.2f}) "
+                    f"{'':36s} than {name:11s} {wall[1]:.2f}x ({wall[0]:.2f} to {wall[2]:.2f}) "
                     f"by wall time, {processor[1]:.2f}x ({processor[0]:.2f} to "
                     f"{processor[2]:.2f}) by processor time"
                 )

@@ -12,7 +12,7 @@ from torch import nn
 from twist_sim.task_card import load_task_card
 from twist_training.algorithms.actor_critic import ActorCritic, Belief, lambda_returns
 from twist_training.algorithms.distillation import Student
-from twist_training.algorithms.world_model import Batch, TeacherWorldModel, detach_starts
+from twist_training.algorithms.world_model import Batch, TeacherWorldModel, choose_starts
 from twist_training.configuration import PRESETS
 from twist_training.modules.distributions import gumbel_like
 from twist_training.modules.rssm import Rssm, RssmConfig
@@ -90,7 +90,7 @@ def test_the_actors_gradient_flows_through_the_dynamics() -> None:
     model = TeacherWorldModel(config, CONTRACT).requires_grad_(False)
     behaviour = ActorCritic(config, CONTRACT.action_size)
     _, latents, _ = model.loss(_batch(2, 4))
-    actor_loss, critic_loss, _ = behaviour.losses(model, *detach_starts(4, latents)[0])
+    actor_loss, critic_loss, _ = behaviour.losses(model, *choose_starts(4, latents.detached)[0])
     actor_loss.backward()
     assert all(p.grad is not None for p in behaviour.actor.parameters())
     assert any(p.grad.abs().sum() > 0 for p in behaviour.actor.parameters() if p.grad is not None)
@@ -129,14 +129,14 @@ def _imagination() -> tuple[TeacherWorldModel, ActorCritic, torch.Tensor, torch.
     torch.manual_seed(0)
     model = TeacherWorldModel(CONFIG, CONTRACT).requires_grad_(False)
     _, latents, _ = model.loss(_batch(2, 4))
-    ((h, z),) = detach_starts(4, latents)
+    ((h, z),) = choose_starts(4, latents.detached)
     return model, ActorCritic(CONFIG, CONTRACT.action_size), h, z
 
 
 def test_starts_are_cut_from_the_graph_and_are_the_same_instants_of_every_sequence() -> None:
     model = TeacherWorldModel(CONFIG, CONTRACT)
     _, latents, _ = model.loss(_batch(2, 4))
-    (h, z), again = detach_starts(5, latents, latents)
+    (h, z), again = choose_starts(5, latents.detached, latents.detached)
     assert torch.equal(h, again[0])
     assert torch.equal(z, again[1])
     assert h.shape == (5, CONFIG.rssm.deterministic)

@@ -22,6 +22,7 @@ MACHINE_SETTINGS = (
     "threads",
     "device",
     "fused",
+    "cuda_graph",
     "collection.workers",
     "evaluation.workers",
 )
@@ -220,6 +221,8 @@ class TrainingConfig:
             processor computes it natively).
         fused: scan the RSSM with written-out gradients instead of autograd's; the same numbers
             to rounding, in less time.
+        cuda_graph: record forward and backward passes as CUDA graphs; with ``device=cuda``, in
+            one process.
         textures: folder of your own images added to the training textures; empty for none.
     """
 
@@ -231,6 +234,7 @@ class TrainingConfig:
     device: str = "cpu"
     precision: str = "auto"
     fused: bool = True
+    cuda_graph: bool = False
     textures: str = ""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)

@@ -9,7 +9,7 @@ import json
 import pickle
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from twist_training.configuration import (
     TrainingConfig,
     from_dict,
 )
+from twist_training.gradient_pass import CudaGraphRecorder, Function, GradientPass
 from twist_training.parallel import Processes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -68,6 +69,10 @@ class Session:
             raise ConfigurationError("device=cuda, but PyTorch sees no GPU; use device=cpu")
         self._autocast = _use_bfloat16(config)
         self.processes = Processes(config)
+        if config.cuda_graph and self.processes.count > 1:
+            raise ConfigurationError(
+                f"cuda_graph=true in {self.processes.count} processes; use it with one"
+            )
         torch.set_num_threads(config.threads)
         torch.set_flush_denormal(True)
         _keep_freed_memory()
@@ -77,6 +82,13 @@ class Session:
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for forward passes, when the configuration and the processor say so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast)
+
+    def gradient_pass(
+        self, function: Function, parameters: Iterable[torch.nn.Parameter]
+    ) -> GradientPass:
+        """A pass of `function`, recorded as a CUDA graph when the configuration says so."""
+        recorder = CudaGraphRecorder() if self.config.cuda_graph else None
+        return GradientPass(function, parameters, recorder)
 
     @property
     def precision(self) -> str:

@@ -40,6 +40,8 @@ def _of_the_machine(config: TrainingConfig) -> Iterator[str]:
         value = getattr(config, name)
         if value not in choices:
             yield f"{name} is {value!r}; use {', '.join(choices[:-1])} or {choices[-1]}"
+    if config.cuda_graph and config.device != "cuda":
+        yield f"cuda_graph is true with device {config.device}; it needs device=cuda"
     if not 0 <= config.seed < 10_000:
         yield f"seed is {config.seed}; use 0 to 9999"
     for name in ("processes", "threads"):

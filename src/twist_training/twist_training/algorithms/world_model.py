@@ -12,7 +12,7 @@ from twist_training.configuration import TeacherConfig
 from twist_training.modules.batch_share import draw_rows
 from twist_training.modules.distributions import balanced_kl
 from twist_training.modules.networks import StateScaling, initialise, mlp
-from twist_training.modules.rssm import LatentSequence, Rssm
+from twist_training.modules.rssm import LatentSequence, Rssm, States
 
 
 @dataclass(frozen=True)
@@ -94,25 +94,19 @@ class TeacherWorldModel(nn.Module):
         return loss, latents, metrics
 
 
-def detach_starts(count: int, *sequences: LatentSequence) -> list[tuple[Tensor, Tensor]]:
-    """`count` random latent states of a batch of sequences, cut from the graph.
+def choose_starts(count: int, *beliefs: States) -> list[States]:
+    """`count` random latent states of a batch of sequences.
 
     Args:
         count: how many.
-        sequences: of the same shape; the same instants are chosen in each.
+        beliefs: h (B, T, D) and z (B, T, S * C) each; the same instants are chosen in all.
 
     Returns:
-        (h, z) of each sequence: (count, D) and (count, S * C).
+        h and z of each: (count, D) and (count, S * C).
     """
-    batch, length = sequences[0].deterministic.shape[:2]
-    chosen = random_instants(batch, length, count, sequences[0].deterministic.device)
-    return [
-        (
-            latents.deterministic.detach().flatten(0, 1)[chosen],
-            latents.stochastic.detach().flatten(0, 1)[chosen],
-        )
-        for latents in sequences
-    ]
+    batch, length = beliefs[0][0].shape[:2]
+    chosen = random_instants(batch, length, count, beliefs[0][0].device)
+    return [(h.flatten(0, 1)[chosen], z.flatten(0, 1)[chosen]) for h, z in beliefs]
 
 
 def random_instants(batch: int, length: int, count: int, device: torch.device) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from twist_training.modules.batch_share import draw_rows, mean_over_shares
@@ -41,8 +40,9 @@ def straight_through_one_hot(logits: Tensor, noise: Tensor | None = None) -> Ten
     Returns:
         (..., S * C): one-hot per group of C, flattened. Gradients are those of the probabilities.
     """
-    scores = logits if noise is None else logits + noise
-    one_hot = F.one_hot(scores.detach().argmax(-1), logits.shape[-1]).to(logits.dtype)
+    scores = (logits if noise is None else logits + noise).detach()
+    # Not `F.one_hot`, which looks at the values.
+    one_hot = torch.zeros_like(logits).scatter_(-1, scores.argmax(-1, keepdim=True), 1.0)
     probabilities = logits.softmax(-1)
     return (one_hot + probabilities - probabilities.detach()).flatten(-2)
 

@@ -36,6 +36,10 @@ class RssmConfig:
         return self.deterministic + self.stochastic
 
 
+States = tuple[Tensor, Tensor]
+"""Latent states: h, (..., D), and z, (..., S * C)."""
+
+
 @dataclass(frozen=True)
 class LatentSequence:
     """Latent states along a batch of sequences.
@@ -56,6 +60,11 @@ class LatentSequence:
     def features(self) -> Tensor:
         """[h, z], (B, T, D + S * C)."""
         return torch.cat([self.deterministic, self.stochastic], dim=-1)
+
+    @property
+    def detached(self) -> States:
+        """H and z without gradients, (B, T, D) and (B, T, S * C)."""
+        return self.deterministic.detach(), self.stochastic.detach()
 
 
 class LayerNormGru(nn.Module):

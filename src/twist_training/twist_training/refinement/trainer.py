@@ -8,7 +8,8 @@ from torch import Tensor
 
 from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
-from twist_training.modules.rssm import LatentSequence
+from twist_training.gradient_pass import Outputs
+from twist_training.modules.rssm import States
 from twist_training.refinement.settings import RefinementSettings
 from twist_training.runners.teacher_trainer import BehaviourTrainer
 from twist_training.session import Session
@@ -37,10 +38,10 @@ class RefinementTrainer(BehaviourTrainer):
             "actor": (teacher.behaviour.actor, settings.actor_lr),
             "critic": (teacher.behaviour.critic, settings.critic_lr),
         }
-        super().__init__(teacher, session, modules)
+        super().__init__(teacher, session, modules, None if student is None else student.rssm)
         self._total = settings.steps
+        self._reward_pass = session.gradient_pass(self._observed, self._parameters("reward"))
         teacher.world_model.requires_grad_(False)
-        self._student = student
         if student is not None:
             student.requires_grad_(False).rssm.fused = session.config.fused
 
@@ -55,31 +56,39 @@ class RefinementTrainer(BehaviourTrainer):
             return self._step(batch, embedding)
 
     def _step(self, batch: Batch, embedding: Tensor | None) -> dict[str, Tensor]:
-        world_model = self._teacher.world_model
+        reward = self._teacher.world_model.reward
         self._set_rates(0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * self.steps / self._total)))
+        reward.requires_grad_(True)
+        seen = () if embedding is None else (embedding,)
+        terms, states = self._reward_pass(batch.state, batch.previous_action, batch.reward, *seen)
+        self._update("reward")
+        reward.requires_grad_(False)
+        terms = self._learn_behaviour(*states) | terms
+        self.steps += 1
+        return terms
+
+    def _observed(
+        self, state: Tensor, previous_action: Tensor, reward: Tensor, *seen: Tensor
+    ) -> Outputs:
+        """The gradient pass of the reward head; returns the teacher's latent states, too.
+
+        And after them the student's, where `seen` is what its encoder makes of the pictures.
+        """
+        world_model = self._teacher.world_model
         with self._session.autocast():
             with torch.no_grad():
-                latents = world_model.rssm.observe(
-                    world_model.embed(batch.state), batch.previous_action
-                )
-            world_model.reward.requires_grad_(True)
+                latents = world_model.rssm.observe(world_model.embed(state), previous_action)
             predicted = world_model.reward(latents.features).float().squeeze(-1)
-            reward_loss = 0.5 * (predicted - batch.reward).square().mean()
-        self._apply({"reward": reward_loss})
-        world_model.reward.requires_grad_(False)
-        belief = None
-        if embedding is not None:
-            assert self._student is not None
-            belief = self._student.rssm, self._believe(batch, embedding)
-        metrics = self._learn_behaviour(latents, belief)
-        self.steps += 1
-        return metrics | {"world_model/reward": reward_loss.detach()}
+            loss = 0.5 * (predicted - reward).square().mean()
+        loss.backward()
+        believed = [self._believe(embedding, previous_action) for embedding in seen]
+        return {"world_model/reward": loss.detach()}, (*latents.detached, *sum(believed, ()))
 
     @torch.no_grad()
-    def _believe(self, batch: Batch, embedding: Tensor) -> LatentSequence:
+    def _believe(self, embedding: Tensor, previous_action: Tensor) -> States:
         """The student's latent states, modes as where it is deployed."""
-        assert self._student is not None
-        rssm = self._student.rssm
+        rssm = self._belief
+        assert rssm is not None
         no_noise = embedding.new_zeros(*embedding.shape[:2], rssm.groups, rssm.classes)
         with self._session.autocast():
-            return rssm.observe(embedding, batch.previous_action, no_noise)
+            return rssm.observe(embedding, previous_action, no_noise).detached

@@ -19,6 +19,7 @@ from twist_training.algorithms.distillation import (
 )
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import DistillationConfig
+from twist_training.gradient_pass import Outputs
 from twist_training.modules.batch_share import draw_rows
 from twist_training.progress import ProgressBar
 from twist_training.runners.student_episodes import run_student_in_processes
@@ -67,6 +68,8 @@ class DistillationTrainer:
             eps=1e-5,
             fused=True,
         )
+        self._warmup_pass = session.gradient_pass(self._embedded, student.parameters())
+        self._distillation_pass = session.gradient_pass(self._distilled, student.parameters())
         self.warmup_steps = 0
         self.steps = 0
 
@@ -80,32 +83,48 @@ class DistillationTrainer:
         self._set_rates(
             _decayed(config.warmup_lr, config.lr, self.warmup_steps, config.warmup_steps), 0.0
         )
-        state, image, position = self._rows(data.frames_at_random(config.warmup_batch, generator))
-        with self._session.processes.share(), self._session.autocast():
+        rows = self._rows(data.frames_at_random(config.warmup_batch, generator))
+        with self._session.processes.share():
+            terms, _ = self._warmup_pass(*rows)
+        self._update()
+        self.warmup_steps += 1
+        return terms
+
+    def _embedded(self, state: Tensor, image: Tensor, position: Tensor) -> Outputs:
+        """The gradient pass of a step of `warm_up`."""
+        with self._session.autocast():
             features = self.student.features(image, _measured(position))
             with torch.no_grad():
                 embedding = self._teacher.world_model.embed(state)
-            loss, metrics = encoder_loss(
+            loss, terms = encoder_loss(
                 self.student, features, embedding, self._teacher.world_model.scaling(state)
             )
-        self._apply(loss)
-        self.warmup_steps += 1
-        return metrics
+        loss.backward()
+        return terms, ()
 
     def distil(self, data: ImageEpisodes, generator: np.random.Generator) -> dict[str, Tensor]:
         """One step of Algorithm 1's second half; returns the terms for the log, as `warm_up`."""
         config = self._config
         rate = _decayed(config.lr, 0.05 * config.lr, self.steps, config.steps)
         self._set_rates(rate, rate)
-        state, action, image, position = self._rows(
-            data.sequences(config.batch, config.length, generator)
-        )
-        with self._session.processes.share(), self._session.autocast():
-            loss, metrics = distillation_loss(
+        rows = self._rows(data.sequences(config.batch, config.length, generator))
+        with self._session.processes.share():
+            terms, _ = self._distillation_pass(*rows)
+        self._update()
+        self.steps += 1
+        return terms
+
+    def _distilled(
+        self, state: Tensor, previous_action: Tensor, image: Tensor, position: Tensor
+    ) -> Outputs:
+        """The gradient pass of a step of `distil`."""
+        config = self._config
+        with self._session.autocast():
+            loss, terms = distillation_loss(
                 self._teacher.world_model,
                 self._teacher.behaviour.actor,
                 self.student,
-                StudentBatch(state, action, image, _measured(position)),
+                StudentBatch(state, previous_action, image, _measured(position)),
                 horizon=config.horizon,
                 imagination_starts=config.imagination_starts // self._session.processes.count,
                 imagination_noise=config.imagination_noise,
@@ -113,9 +132,8 @@ class DistillationTrainer:
                 embedding_scale=config.embedding_scale,
                 shared_noise=config.shared_noise,
             )
-        self._apply(loss)
-        self.steps += 1
-        return metrics
+        loss.backward()
+        return terms, ()
 
     def _rows(self, arrays: tuple[np.ndarray, ...]) -> list[Tensor]:
         """This process's rows of each array, as tensors."""
@@ -126,9 +144,7 @@ class DistillationTrainer:
         for group, rate in zip(self.optimizer.param_groups, (encoder, rssm), strict=True):
             group["lr"] = rate
 
-    def _apply(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+    def _update(self) -> None:
         self._session.processes.average_gradients(self.student.parameters())
         nn.utils.clip_grad_norm_(
             self.student.parameters(), self._config.clip, error_if_nonfinite=True

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from twist_training.algorithms.actor_critic import Belief
-from twist_training.algorithms.world_model import Batch, detach_starts
-from twist_training.modules.rssm import LatentSequence, Rssm
+from twist_training.algorithms.world_model import Batch, choose_starts
+from twist_training.gradient_pass import Outputs
+from twist_training.modules.rssm import Rssm
 from twist_training.session import Session
 from twist_training.teacher_policy import Teacher
 
@@ -24,10 +25,15 @@ class BehaviourTrainer:
         teacher: the networks.
         session: device, precision.
         modules: what is trained, with learning rates, by name; ``actor`` and ``critic`` among them.
+        belief: goes on from what the actor sees where that is not the world itself.
     """
 
     def __init__(
-        self, teacher: Teacher, session: Session, modules: Mapping[str, tuple[nn.Module, float]]
+        self,
+        teacher: Teacher,
+        session: Session,
+        modules: Mapping[str, tuple[nn.Module, float]],
+        belief: Rssm | None = None,
     ) -> None:
         self._teacher, self._session, self._config = teacher, session, session.config.teacher
         teacher.world_model.rssm.fused = session.config.fused
@@ -37,52 +43,60 @@ class BehaviourTrainer:
             name: torch.optim.Adam(module.parameters(), lr=rate, eps=1e-5, fused=True)
             for name, (module, rate) in modules.items()
         }
+        self._belief = belief
+        self._behaviour_pass = session.gradient_pass(
+            self._imagined, self._parameters("actor", "critic")
+        )
         self.steps = 0
 
-    def _learn_behaviour(
-        self, latents: LatentSequence, belief: tuple[Rssm, LatentSequence] | None = None
-    ) -> dict[str, Tensor]:
-        """A step of actor and critic from instants of `latents`; the world model must be frozen.
+    def _learn_behaviour(self, *states: Tensor) -> dict[str, Tensor]:
+        """A step of actor and critic from some of these instants; the world model must be frozen.
 
         Args:
-            latents: of the imagined world.
-            belief: what the actor sees instead, at the same instants, and how it goes on.
+            states: h (B, T, D) and z (B, T, S * C) of the world, without gradients; then, where
+                there is a `belief`, those that the actor sees instead.
         """
-        config, behaviour = self._config, self._teacher.behaviour
-        count = config.imagination_starts // self._session.processes.count
-        believed = None
-        if belief is None:
-            ((h, z),) = detach_starts(count, latents)
+        terms, _ = self._behaviour_pass(*states)
+        self._update("actor", "critic")
+        if self.steps % self._config.slow_critic_every == 0:
+            self._teacher.behaviour.update_slow_critic()
+        return terms
+
+    def _imagined(self, h: Tensor, z: Tensor, *believed: Tensor) -> Outputs:
+        """The gradient pass of actor and critic; see `_learn_behaviour`."""
+        count = self._config.imagination_starts // self._session.processes.count
+        belief = None
+        if believed:
+            assert self._belief is not None
+            seen_h, seen_z = believed
+            (h, z), start = choose_starts(count, (h, z), (seen_h, seen_z))
+            belief = Belief(self._belief, *start)
         else:
-            (h, z), start = detach_starts(count, latents, belief[1])
-            believed = Belief(belief[0], *start)
+            ((h, z),) = choose_starts(count, (h, z))
         with self._session.autocast():
-            actor_loss, critic_loss, metrics = behaviour.losses(
-                self._teacher.world_model, h, z, believed
+            actor_loss, critic_loss, terms = self._teacher.behaviour.losses(
+                self._teacher.world_model, h, z, belief
             )
-        self._apply({"actor": actor_loss, "critic": critic_loss})
-        if self.steps % config.slow_critic_every == 0:
-            behaviour.update_slow_critic()
-        return metrics
+        actor_loss.backward()
+        critic_loss.backward()
+        return terms, ()
 
     def _set_rates(self, factor: float) -> None:
         for name, optimizer in self.optimizers.items():
             optimizer.param_groups[0]["lr"] = self._rates[name] * factor
 
-    def _apply(self, losses: dict[str, Tensor]) -> None:
-        """One step of the modules with these names, each by its own loss."""
-        modules = [self._modules[name] for name in losses]
-        for name, loss in losses.items():
-            self.optimizers[name].zero_grad(set_to_none=True)
-            loss.backward()
-        self._session.processes.average_gradients(
-            parameter for module in modules for parameter in module.parameters()
-        )
-        for name, module in zip(losses, modules, strict=True):
+    def _update(self, *names: str) -> None:
+        """One step of the modules with these names, which have their gradients."""
+        self._session.processes.average_gradients(self._parameters(*names))
+        for name in names:
             nn.utils.clip_grad_norm_(
-                module.parameters(), self._config.clip, error_if_nonfinite=True
+                self._modules[name].parameters(), self._config.clip, error_if_nonfinite=True
             )
             self.optimizers[name].step()
+
+    def _parameters(self, *names: str) -> Iterator[nn.Parameter]:
+        for name in names:
+            yield from self._modules[name].parameters()
 
 
 class TeacherTrainer(BehaviourTrainer):
@@ -106,6 +120,7 @@ class TeacherTrainer(BehaviourTrainer):
             "critic": (teacher.behaviour.critic, config.critic_lr),
         }
         super().__init__(teacher, session, modules)
+        self._model_pass = session.gradient_pass(self._observed, self._parameters("model"))
         self._total = total_steps
         self.refined_from: int | None = None
 
@@ -122,14 +137,22 @@ class TeacherTrainer(BehaviourTrainer):
         world_model = self._teacher.world_model
         self._set_rates(self._rate(self.steps))
         world_model.requires_grad_(True)
-        with self._session.autocast():
-            loss, latents, metrics = world_model.loss(batch)
-        self._apply({"model": loss})
+        terms, states = self._model_pass(batch.state, batch.previous_action, batch.reward)
+        self._update("model")
         if behaviour:
             world_model.requires_grad_(False)
-            metrics |= self._learn_behaviour(latents)
+            terms |= self._learn_behaviour(*states)
         self.steps += 1
-        return metrics
+        return terms
+
+    def _observed(self, state: Tensor, previous_action: Tensor, reward: Tensor) -> Outputs:
+        """The gradient pass of the world model; returns the latent states, too."""
+        with self._session.autocast():
+            loss, latents, terms = self._teacher.world_model.loss(
+                Batch(state, previous_action, reward)
+            )
+        loss.backward()
+        return terms, latents.detached
 
     def forget_gripper(self) -> None:
         """Makes the actor undecided about the gripper; nothing where there is none.
