@@ -13,16 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from random_data import random_batch, random_episodes
 from torch import nn
 
 from twist_training.algorithms.distillation import Student
-from twist_training.algorithms.world_model import Batch
 from twist_training.configuration import parse_arguments
 from twist_training.runners.distil import DistillationTrainer
 from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session, random_state, restore_random_state
-from twist_training.storage.episodes import Episodes
-from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher
 
 GENERATOR = np.random.default_rng(0)
@@ -44,27 +42,6 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> torch.device:
     return torch.device("meta")
 
 
-def _normal(*shape: int) -> np.ndarray:
-    return GENERATOR.normal(size=shape).astype(np.float32) / 10
-
-
-def _episodes(session: Session, count: int = 4) -> ImageEpisodes:
-    instants, edge = session.config.distillation.length + 1, session.contract.image.size
-    action = _normal(count, instants, session.contract.action_size)
-    episodes = Episodes(
-        state=_normal(count, instants, session.contract.state_size),
-        previous_action=action,
-        requested_action=action,
-        reward=_normal(count, instants),
-        sim_state=_normal(count, instants, 1),
-        success=np.zeros(count, bool),
-    )
-    data = ImageEpisodes(session.contract.state_slice("ee_position"))
-    pixels = GENERATOR.integers(0, 256, (count, instants, 1, edge, edge, 3), dtype=np.uint8)
-    data.add(episodes, pixels)
-    return data
-
-
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize(
     ("preset", "task"), [("cpu", "block_push"), ("cpu", "block_lift"), ("paper", "block_push")]
@@ -78,12 +55,10 @@ def test_a_gradient_step_stays_on_its_device_and_does_not_wait_for_it(
     sizes, contract = session.config.teacher, session.contract
     teacher = Teacher(session).to(elsewhere)
     trainer = TeacherTrainer(teacher, session, 100)
-    shape = (sizes.batch, sizes.length)
-    arrays = (_normal(*shape, contract.state_size), _normal(*shape, contract.action_size))
-    batch = Batch(*(session.tensor(array) for array in (*arrays, _normal(*shape))))
+    batch = random_batch(session, GENERATOR)
     student = Student(session.config.student, sizes, contract).to(elsewhere)
     distiller = DistillationTrainer(session, copy.deepcopy(teacher), student)
-    data = _episodes(session)
+    data = random_episodes(session, GENERATOR)
 
     metrics = [trainer.step(batch), distiller.warm_up(data, GENERATOR)]
     metrics.append(distiller.distil(data, GENERATOR))
@@ -105,7 +80,7 @@ def test_the_test_above_finds_a_tensor_of_the_processor(
     assert spot is not None
     spot.offset = torch.zeros(3)
     with pytest.raises(RuntimeError, match="device"):
-        distiller.warm_up(_episodes(session), GENERATOR)
+        distiller.warm_up(random_episodes(session, GENERATOR), GENERATOR)
 
 
 def test_a_gpus_random_state_is_kept_for_every_process(monkeypatch: pytest.MonkeyPatch) -> None:

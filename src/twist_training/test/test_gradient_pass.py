@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
+from random_data import normal, random_batch, random_episodes
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from twist_training.algorithms.distillation import Student
-from twist_training.algorithms.world_model import Batch
 from twist_training.configuration import ConfigurationError, TrainingConfig, parse_arguments
 from twist_training.gradient_pass import (
     WARM_UP,
@@ -35,8 +34,6 @@ from twist_training.refinement.trainer import RefinementTrainer
 from twist_training.runners.distil import DistillationTrainer
 from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session
-from twist_training.storage.episodes import Episodes
-from twist_training.storage.images import ImageEpisodes
 from twist_training.teacher_policy import Teacher
 
 STEPS = WARM_UP + 3
@@ -108,35 +105,6 @@ def _config(task: str, *settings: str) -> TrainingConfig:
     return parse_arguments(["preset=smoke", "processes=1", f"task={task}", *SHORT, *settings])
 
 
-def _normal(generator: np.random.Generator, *shape: int) -> np.ndarray:
-    return generator.normal(size=shape).astype(np.float32) / 10
-
-
-def _batch(session: Session, generator: np.random.Generator) -> Batch:
-    sizes, contract = session.config.teacher, session.contract
-    shape = (sizes.batch, sizes.length)
-    arrays = (contract.state_size,), (contract.action_size,), ()
-    return Batch(*(session.tensor(_normal(generator, *shape, *size)) for size in arrays))
-
-
-def _episodes(session: Session, generator: np.random.Generator) -> ImageEpisodes:
-    count, instants = 4, session.config.distillation.length + 1
-    edge, action_size = session.contract.image.size, session.contract.action_size
-    action = _normal(generator, count, instants, action_size)
-    episodes = Episodes(
-        state=_normal(generator, count, instants, session.contract.state_size),
-        previous_action=action,
-        requested_action=action,
-        reward=_normal(generator, count, instants),
-        sim_state=_normal(generator, count, instants, 1),
-        success=np.zeros(count, bool),
-    )
-    data = ImageEpisodes(session.contract.state_slice("ee_position"))
-    pixels = generator.integers(0, 256, (count, instants, 1, edge, edge, 3), dtype=np.uint8)
-    data.add(episodes, pixels)
-    return data
-
-
 def _trained(
     config: TrainingConfig, folder: Path, device: str = "cpu"
 ) -> Iterator[dict[str, Tensor]]:
@@ -146,7 +114,7 @@ def _trained(
     generator = session.seed("test")
     teacher = Teacher(session).to(session.device)
     student = Student(config.student, config.teacher, session.contract).to(session.device)
-    data = _episodes(session, generator)
+    data = random_episodes(session, generator)
 
     def result(module: nn.Module, steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         terms = {f"{name} {n}": step[name] for n, step in enumerate(steps) for name in step}
@@ -154,7 +122,7 @@ def _trained(
 
     trainer = TeacherTrainer(teacher, session, 100)
     behaviour = [number > 0 for number in range(STEPS + 1)]  # not from the first step on
-    steps = [trainer.step(_batch(session, generator), behaviour=on) for on in behaviour]
+    steps = [trainer.step(random_batch(session, generator), behaviour=on) for on in behaviour]
     yield result(teacher, steps)
 
     frozen = copy.deepcopy(teacher)
@@ -169,11 +137,11 @@ def _trained(
         refiner = RefinementTrainer(teacher, session, settings, believer)
         steps = []
         for _ in range(STEPS):
-            batch = _batch(session, generator)
+            batch = random_batch(session, generator)
             seen = None
             if believer is not None:
                 size = (*batch.state.shape[:2], config.teacher.embedding)
-                seen = session.tensor(_normal(generator, *size))
+                seen = session.tensor(normal(generator, *size))
             steps.append(refiner.step(batch, seen))
         yield result(teacher, steps)
 
