@@ -387,6 +387,34 @@ def test_interrupt_stops_the_arm_keeps_results_and_is_told(bench: Bench, call: s
         assert end.reports[1].reason == "interrupted by a person"
 
 
+@pytest.mark.parametrize("call", ["deactivate", "stop"])
+def test_interrupt_while_a_faulted_trial_is_ended_lets_no_other_trial_follow(
+    bench: Bench, call: str
+) -> None:
+    bench.stand.breaks = {(0, "step 1"): TrialAborted("camera frozen"), (0, call): Interrupted()}
+
+    end = bench.run(trials=3)
+
+    assert end.interrupted
+    assert bench.stand.calls.count("activate") == 1
+    assert bench.stand.calls.count("deactivate") == (2 if call == "deactivate" else 1)
+    assert not bench.stand.moving
+    assert _outcomes(end) == ["aborted"]
+    assert end.reports[0].reason.startswith("camera frozen")
+
+
+def test_interrupt_after_the_judgement_keeps_it_and_lets_no_other_trial_follow(
+    bench: Bench,
+) -> None:
+    bench.stand.breaks = {(0, "complete"): Interrupted()}
+
+    end = bench.run(trials=3)
+
+    assert end.interrupted
+    assert bench.stand.calls.count("activate") == 1
+    assert _outcomes(end) == ["success"]
+
+
 def test_results_are_on_the_disk_after_every_trial(bench: Bench) -> None:
     seen: list[int] = []
     publish = bench.stand.publish_result

@@ -184,10 +184,27 @@ class TrialRunner:
             reason, end = str(error) or "interrupted by a person", error
         finally:
             if course.active:
-                # The policy may be dead or latched by now; the stop is asked for all the same.
-                with contextlib.suppress(TrialAborted, StandLost, Interrupted):
-                    self._stand.deactivate()
-        return self._conclude(trial, course, outcome, verdict, reason), end
+                end = self._stop_policy() or end
+        report, ended = self._conclude(trial, course, outcome, verdict, reason)
+        return report, end or ended
+
+    def _stop_policy(self) -> StandLost | Interrupted | None:
+        """Asks for a stop after a fault; returns what lets no other trial follow.
+
+        The policy may be dead or latched by now; it is asked all the same.
+        """
+        try:
+            self._stand.deactivate()
+        except TrialAborted:
+            return None
+        except StandLost as error:
+            return error
+        except Interrupted as error:
+            # It cut the asking short, too.
+            with contextlib.suppress(TrialAborted, StandLost, Interrupted):
+                self._stand.deactivate()
+            return error
+        return None
 
     def _conduct(self, trial: int, planned: PlannedRun, course: _Course) -> None:
         """Everything up to the moment of judgement."""
@@ -219,8 +236,9 @@ class TrialRunner:
 
     def _conclude(
         self, trial: int, course: _Course, outcome: Outcome, verdict: Verdict, reason: str
-    ) -> TrialReport:
-        steps = course.steps
+    ) -> tuple[TrialReport, StandLost | Interrupted | None]:
+        """Completes the bag; returns the result, and what makes it the last one."""
+        steps, end = course.steps, None
         course.add_note(_slowness(steps))
         taken = steps[-1].step + 1 if steps else 0
         if course.recording:
@@ -238,8 +256,8 @@ class TrialRunner:
                 # The result below says all of it; only the bag does not.
                 course.add_note(str(error))
             except (StandLost, Interrupted) as error:
-                reason = "; ".join(filter(None, (reason, str(error) or "interrupted")))
-        return TrialReport(
+                reason, end = "; ".join(filter(None, (reason, str(error) or "interrupted"))), error
+        report = TrialReport(
             trial=trial,
             outcome=outcome,
             reason=reason,
@@ -254,6 +272,7 @@ class TrialRunner:
             bag=course.recording,
             note=course.note,
         )
+        return report, end
 
     def _close_bag(self, course: _Course) -> None:
         """Closes the bag before the trial is judged; `_end_recording` completes it."""
