@@ -183,7 +183,7 @@ def test_without_a_driver_the_check_says_what_to_look_at(graph: Graph) -> None:
         check.destroy_node()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_check_that_is_told_to_stop_while_it_waits_says_that_it_knows_nothing(
     ros_domain_id: int, number: signal.Signals, tmp_path: Path
 ) -> None:

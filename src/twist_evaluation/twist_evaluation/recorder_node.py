@@ -36,6 +36,7 @@ from twist_evaluation.recorded_topics import (
     parse_topics,
 )
 from twist_msgs.srv import StartRecording, StopRecording
+from twist_nodes.end_signals import END_SIGNALS, on_end
 from twist_nodes.endpoints import advertise, unheard
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.timers import steady_timer
@@ -365,7 +366,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``recorder``; SIGINT and SIGTERM close the bag before the process ends."""
+    """Entry point of ``recorder``; a signal closes the bag before the process ends."""
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         recorder = Recorder()
@@ -381,15 +382,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stopped.append(number)
         executor.wake()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
+    on_end(request_stop)
     try:
         while not stopped:
             executor.spin_once(timeout_sec=1.0)
     except ExternalShutdownException:
         pass
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in END_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the bag is being closed; that is quick
         recorder.close("the recorder was stopped")
         executor.shutdown()

@@ -145,7 +145,7 @@ class RosStand:
 
     # What other threads and signal handlers call.
 
-    def interrupt(self, reason: str = "interrupted by a person") -> None:
+    def interrupt(self, reason: str) -> None:
         """Makes the current or the next wait raise `Interrupted`, once. Signal-safe."""
         self._wait.interrupt(reason)
 

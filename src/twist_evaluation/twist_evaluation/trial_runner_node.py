@@ -29,6 +29,7 @@ from twist_evaluation.results import ResultsError
 from twist_evaluation.ros_stand import RosStand, StandNames, StandTimeouts
 from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
 from twist_evaluation.trial_stand import Interrupted, StandLost
+from twist_nodes.end_signals import on_end
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.spinning import spinning
 
@@ -87,7 +88,11 @@ PARAMETERS = (
     ),
 )
 
-_TERMINATED = "told to stop (SIGTERM), as when another process of the graph has died"
+_REASONS = {
+    signal.SIGINT: "interrupted by a person",
+    signal.SIGTERM: "told to stop (SIGTERM), as when another process of the graph has died",
+    signal.SIGHUP: "the terminal is gone (SIGHUP)",
+}
 
 
 def run_evaluation(node: Node) -> EvaluationEnd:
@@ -132,8 +137,7 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         ),
         record=values["record"],
     )
-    signal.signal(signal.SIGINT, lambda *_: stand.interrupt())
-    signal.signal(signal.SIGTERM, lambda *_: stand.interrupt(_TERMINATED))
+    on_end(lambda number, _: stand.interrupt(_REASONS[signal.Signals(number)]))
     names = [field.name for field in dataclasses.fields(JudgingOptions)]
     judging = Judging(node, stand, setup, JudgingOptions(**{name: values[name] for name in names}))
     rules = TrialRules(

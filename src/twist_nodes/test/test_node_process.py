@@ -67,7 +67,7 @@ def start(program: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_process_after_the_callback_in_progress(
     ros_domain_id: int, number: signal.Signals
 ) -> None:

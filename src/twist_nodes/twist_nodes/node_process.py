@@ -17,6 +17,8 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from twist_nodes.end_signals import on_end
+
 _LONGEST_WAIT = 0.2
 """Seconds after which a signal is noticed even when no callback runs."""
 _LONGEST_END = 4.0
@@ -50,8 +52,9 @@ def _end_soon_after_a_signal(name: str) -> None:
 def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | None = None) -> int:
     """Creates a node, spins it until it is told to stop, and returns the process exit code.
 
-    SIGINT and SIGTERM let the callback in progress finish before anything is taken down, so that
-    no publisher is used after its end. The process has ended four seconds later at the latest.
+    A signal to end (`end_signals`) lets the callback in progress finish before anything is taken
+    down, so that no publisher is used after its end. The process has ended four seconds later at
+    the latest.
 
     Args:
         name: for log lines before the node exists.
@@ -59,12 +62,11 @@ def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | N
         arguments: command line, with ROS arguments; None takes the process's own.
 
     Returns:
-        0 after SIGINT or SIGTERM, 1 when the node cannot start or cannot go on.
+        0 after such a signal, 1 when the node cannot start or cannot go on.
     """
     stop = threading.Event()
     _end_soon_after_a_signal(name)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    on_end(lambda *_: stop.set())
     node: Node | None = None
     try:
         rclpy.init(

@@ -311,7 +311,7 @@ def test_activation_without_what_it_needs_names_it_and_moves_nothing(
 
 
 @pytest.mark.parametrize("mode", ["pose", "twist"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_arm_pauses_servo_and_ends_with_code_0(
     stand: Any, mode: str, number: int
 ) -> None:

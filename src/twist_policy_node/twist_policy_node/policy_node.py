@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
+
+from twist_nodes.end_signals import on_end
 
 _PAUSE_TIMEOUT = 0.5
 """How long the end waits for Servo's answer, seconds."""
@@ -15,12 +16,11 @@ _SPIN_TIMEOUT = 0.1
 
 
 class _EndRequest:
-    """SIGINT or SIGTERM. rclpy's own handlers would end communication before the arm stands."""
+    """A signal to end. rclpy's own handlers would end communication before the arm stands."""
 
     def __init__(self) -> None:
         self._requested = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        on_end(self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._requested = True
@@ -31,7 +31,7 @@ class _EndRequest:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM.
+    """Runs the node until it is told to end: by Ctrl-C, SIGTERM, or a terminal that is gone.
 
     Args:
         arguments: command line with ROS arguments; None takes the process's own.

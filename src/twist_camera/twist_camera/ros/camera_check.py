@@ -42,6 +42,7 @@ from twist_camera.camera_settings import (
     in_order,
     read_settings,
 )
+from twist_nodes.end_signals import on_end
 from twist_nodes.endpoints import advertise, subscribe_newest
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 
@@ -262,8 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if node is not None:
             node.stop(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    on_end(stop)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = CameraCheck()

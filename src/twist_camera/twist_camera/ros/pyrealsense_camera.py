@@ -9,7 +9,6 @@ the process ends with code 1 and says why.
 
 from __future__ import annotations
 
-import signal
 import sys
 from array import array
 from collections.abc import Sequence
@@ -31,6 +30,7 @@ from twist_camera.realsense_device import (
     RealSenseError,
     StreamSettings,
 )
+from twist_nodes.end_signals import on_end
 from twist_nodes.endpoints import advertise
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.spinning import spinning
@@ -156,8 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"pyrealsense_camera: {error}", file=sys.stderr, flush=True)
         rclpy.try_shutdown()
         return 1
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: node.loop.stop())
+    on_end(lambda *_: node.loop.stop())
     try:
         # Parameters are asked for in another thread; the camera is read in this one.
         with spinning(node):

@@ -11,7 +11,6 @@ moment, and no answer of an action is lost between two threads.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from twist_msgs.srv import ResetTrial
+from twist_nodes.end_signals import on_end
 from twist_nodes.endpoints import subscribe_newest
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.timers import steady_timer
@@ -364,8 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if node is not None:
             node.end("this node was told to end")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    on_end(on_signal)
     rclpy.init(
         args=list(arguments) if arguments is not None else sys.argv,
         signal_handler_options=SignalHandlerOptions.NO,
