@@ -90,7 +90,10 @@ def test_a_camera_that_stands_elsewhere_is_refused_before_the_start(tmp_path: Pa
     assert problems(camera_file=tmp_path / "good.yaml", reference=tmp_path / "reference.png") == []
     found = problems(camera_file=tmp_path / "moved.yaml")
     assert "50 mm from where the policy was trained to look from (limit 30 mm)" in found[0]
-    assert "cannot read the camera file" in problems(camera_file=tmp_path / "no.yaml")[0]
+    assert "dry_run:=true camera_file:=none" in found[0]
+    found = problems(camera_file=tmp_path / "no.yaml")
+    assert "cannot read the camera file" in found[0]
+    assert "dry_run:=true camera_file:=none" in found[0]
     assert "twist-camera-reference save" in problems(reference=tmp_path / "no.png")[-1]
 
 

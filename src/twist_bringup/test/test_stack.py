@@ -30,8 +30,8 @@ def test_a_combination_describes_one_of_each_role_or_says_what_to_use(
     robot: str, camera: str, servo: str
 ) -> None:
     chosen = options(robot, camera, servo)
-    if robot != "sim" and (camera == "sim" or servo == "embedded"):
-        with pytest.raises(StackError, match=r"use (camera:=realsense|servo:=moveit)"):
+    if robot != "sim" and (camera in ("sim", "bag", "mock") or servo == "embedded"):
+        with pytest.raises(StackError, match=r"use\s(camera:=realsense|servo:=moveit)"):
             describe(chosen)
         return
     stack = describe(chosen)
@@ -150,6 +150,15 @@ def test_to_go_on_one_says_with_what() -> None:
     with pytest.raises(StackError, match="resume:=true needs output:=<folder"):
         describe(StackOptions(resume=True))
     assert describe(StackOptions(resume=True, output="bags/monday")).options.resume
+
+
+@pytest.mark.parametrize(("camera", "bag"), [("mock", ""), ("bag", "bags/monday/trial_000")])
+def test_a_real_arm_is_not_moved_by_pictures_of_something_else(camera: str, bag: str) -> None:
+    options = StackOptions(robot="fr3", camera=camera, bag=bag)
+    with pytest.raises(StackError, match=f"camera:={camera} does not show what the fr3 does"):
+        describe(options)
+    assert describe(dataclasses.replace(options, dry_run=True)).processes
+    assert describe(dataclasses.replace(options, robot="sim")).processes
 
 
 def test_no_trial_is_long_enough_for_the_recorder_to_give_up(tmp_path: Path) -> None:

@@ -98,6 +98,9 @@ def _complete(given: str, usual: Path, options: StackOptions) -> str:
     return ""
 
 
+_ANEW = "for the graph that `twist-calibrate` needs, start with dry_run:=true camera_file:=none"
+
+
 def camera_problems(options: StackOptions) -> list[str]:
     """Why this camera must not be looked through, found before anything starts.
 
@@ -134,9 +137,9 @@ def camera_problems(options: StackOptions) -> list[str]:
             camera = load_camera_file(Path(camera_file))
             difference = camera_difference(camera, contract.camera, contract.image)
             problems = difference.problems(load_limits())
-            found += [f"camera_file:={camera_file}: {problem}" for problem in problems]
+            found += [f"camera_file:={camera_file}: {problem}; {_ANEW}" for problem in problems]
         except (CameraFileError, CameraMatchError) as error:
-            found.append(str(error))
+            found.append(f"{error}; {_ANEW}")
     if options.reference:
         try:
             load_reference(Path(options.reference))

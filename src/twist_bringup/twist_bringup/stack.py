@@ -236,6 +236,11 @@ def _check_combination(options: StackOptions) -> None:
             f"camera:=sim shows the twin, not the {options.robot}; "
             "use camera:=realsense, or robot:=sim"
         )
+    if options.camera_source in ("bag", "mock") and options.robot != "sim" and not options.dry_run:
+        raise StackError(
+            f"camera:={options.camera_source} does not show what the {options.robot} does; use "
+            "camera:=realsense to move it, or dry_run:=true to see what the policy would do"
+        )
     if options.seeds:
         # Imported here: the graph of one seed is described without it.
         from twist_evaluation.campaign import parse_seeds

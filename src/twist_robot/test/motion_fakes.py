@@ -152,6 +152,8 @@ class Stand:
         self.servo: str | None = ""
         self.servo_paused = 0
         self.motions: list[FakeMotion] = []
+        self.held: list[tuple[float, ...]] = []
+        self.holding: Motion | None = Granted()
         self.requests: list[MotionRequest] = []
         self.homing = Homing(HOME, lifted, self, self, HomingRules(**rules), self.now)
 
@@ -163,6 +165,10 @@ class Stand:
         self.requests.append(request)
         self.motions.append(FakeMotion(self, request))
         return self.motions[-1]
+
+    def hold(self, where: JointTarget, now: float) -> Motion | None:
+        self.held.append(where.positions)
+        return self.holding
 
     def unsettled(self, now: float) -> str:
         return self.unsure

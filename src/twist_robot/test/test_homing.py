@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from motion_fakes import ABOVE, HOME, START, Stand
+from motion_fakes import ABOVE, HOME, START, Granted, Pending, Stand
 
 from twist_robot.motion.homing import HomingStep
 from twist_robot.motion.joint_targets import TargetError
@@ -148,8 +148,27 @@ def test_after_the_last_attempt_the_reason_is_told() -> None:
     cell.run(5.0)
     assert cell.homing.over
     assert cell.homing.error == (
+        "home of block_push was not reached (2 attempts): first reason; then goal tolerance "
+        "violated"
+    )
+
+
+def test_a_reason_that_comes_again_is_told_once() -> None:
+    cell = stand(attempts=2)
+    cell.failures = ["goal tolerance violated"] * 2
+    cell.run(5.0)
+    assert cell.homing.error == (
         "home of block_push was not reached (2 attempts): goal tolerance violated"
     )
+
+
+def test_what_the_first_attempt_ran_into_is_told_when_there_is_no_second() -> None:
+    cell = stand(attempts=2)
+    cell.failures = ["the arm is in REFLEX"]
+    cell.run(1.0)
+    cell.no_mover = "no action server /x"
+    cell.run(6.0)
+    assert cell.homing.error == "the arm is in REFLEX; then after 5 s: no action server /x"
 
 
 def test_a_motion_that_claims_success_elsewhere_is_no_arrival() -> None:
@@ -158,6 +177,60 @@ def test_a_motion_that_claims_success_elsewhere_is_no_arrival() -> None:
     cell.run(4.0)
     assert cell.homing.over
     assert "is 0.050 rad away from home of block_push (tolerance 0.01 rad)" in cell.homing.error
+
+
+def test_an_arm_that_is_blocked_is_held_where_it_stands_and_not_sent_again() -> None:
+    cell = stand(attempts=2, arrival_timeout=1.0)
+    cell.ends_at = blocked = HOME.array() + 0.3
+    cell.run(5.0)
+    assert cell.homing.over
+    assert len(cell.motions) == 1
+    assert cell.held == [tuple(blocked)]
+    assert "was not reached: the motion ended, but panda_joint" in cell.homing.error
+
+
+def test_an_arm_that_ends_a_little_off_is_held_and_sent_again() -> None:
+    cell = stand(attempts=2, arrival_timeout=1.0)
+    cell.ends_at = HOME.array() + 0.02
+    cell.run(2.2)
+    cell.ends_at = None
+    cell.run(4.0)
+    assert cell.homing.over
+    assert cell.homing.error == ""
+    assert (len(cell.motions), len(cell.held)) == (2, 1)
+
+
+def test_a_stop_while_the_arm_should_arrive_holds_it_where_it_stands() -> None:
+    cell = stand(attempts=2, arrival_timeout=3.0)
+    cell.ends_at = blocked = HOME.array() + 0.3
+    cell.run(1.5)
+    assert cell.homing.step is HomingStep.ARRIVAL
+    cell.homing.stop("stopped by a person")
+    cell.run(0.1)
+    assert cell.homing.over
+    assert cell.held == [tuple(blocked)]
+    assert cell.homing.error == "stopped by a person"
+    assert len(cell.motions) == 1
+
+
+@pytest.mark.parametrize("message", ["/arm/do rejected the goal", ""])
+def test_an_arm_that_cannot_be_held_is_an_emergency(message: str) -> None:
+    cell = stand(attempts=2, arrival_timeout=1.0)
+    cell.ends_at = HOME.array() + 0.02
+    cell.holding = Granted(message) if message else Pending()
+    cell.run(9.0)
+    assert cell.homing.over
+    assert len(cell.motions) == 1
+    assert (message or "no answer for 5 s") in cell.homing.error
+    assert "use the emergency stop" in cell.homing.error
+
+
+def test_a_mover_that_leaves_nothing_pulling_needs_no_hold() -> None:
+    cell = stand(attempts=1, arrival_timeout=1.0)
+    cell.ends_at = HOME.array() + 0.3
+    cell.holding = None
+    cell.run(5.0)
+    assert "is 0.300 rad away" in cell.homing.error
 
 
 def test_a_motion_that_takes_too_long_is_cancelled_and_counted_as_an_attempt() -> None:

@@ -344,6 +344,38 @@ def test_a_planner_that_hangs_is_given_up_and_a_cancelled_plan_not_followed(
     assert client.goals == []
 
 
+def test_a_plan_that_is_cancelled_is_over_at_once_and_its_answer_is_nobody_elses(
+    fake_moveit: Any,
+) -> None:
+    client = ActionClient()
+    mover = moveit(fake_moveit(start=START.tolist(), hang=True), client)
+    until(lambda: mover.missing() == "")
+    motion = mover.start(MotionRequest(START, None, HOME), 0.0)
+    motion.cancel()
+    assert motion.poll(0.1) is MotionState.FAILED
+    assert motion.message == "cancelled"
+
+    mover = moveit(fake_moveit(start=START.tolist()), client)
+    until(lambda: mover.missing() == "")
+    mover.start(MotionRequest(START, None, HOME), 0.0).cancel()
+    motion = mover.start(MotionRequest(START, None, ABOVE), 0.0)
+    until(lambda: motion.poll(0.1) is not MotionState.RUNNING or bool(client.goals))
+    (goal,) = client.goals
+    assert list(goal.trajectory.points[-1].positions) == pytest.approx(ABOVE.positions)
+
+
+def test_an_arm_is_held_by_a_goal_where_it_stands() -> None:
+    client = ActionClient()
+    mover = TrajectoryMover(client, TRAJECTORY, max_velocity=0.3, max_acceleration=0.5)
+    mover.hold(HOME, 0.0)
+    (goal,) = client.goals
+    (point,) = goal.trajectory.points
+    assert list(goal.trajectory.joint_names) == list(HOME.joints)
+    assert list(point.positions) == pytest.approx(HOME.positions)
+    assert not any(point.velocities)
+    assert (point.time_from_start.sec, point.time_from_start.nanosec) == (0, 500_000_000)
+
+
 def test_without_moveit_the_planner_says_what_to_install() -> None:
     planner = PlannerProcess(SETTINGS)
     try:

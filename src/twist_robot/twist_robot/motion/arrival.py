@@ -74,6 +74,14 @@ class ArrivalCheck:
             self._since = reading.received
         return reading.received - self._since >= self._hold
 
+    @property
+    def error(self) -> float:
+        """Largest distance of a joint from the target, radians; infinite while nothing is known."""
+        positions = None if self._last is None else self._last.of(self._target.joints)
+        if positions is None:
+            return math.inf
+        return max(abs(p - w) for p, w in zip(positions, self._target.positions, strict=True))
+
     def explain(self) -> str:
         """What is wrong, in words, with numbers."""
         if self._last is None:

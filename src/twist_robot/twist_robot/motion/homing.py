@@ -2,9 +2,11 @@
 
 No ROS and no waiting: `Homing.poll` carries on from wherever things stand. The steps: nobody else
 commands the arm → Servo is paused → the motion → joint states show that the arm arrived → done.
-A motion that failed, or did not arrive, is tried again. The arm is stopped when the policy becomes
-active, when a person asks, and after a time limit. Nothing is started while it is not known what
-became of an earlier motion.
+A motion that failed, or ended a little off, is tried again; one that ended far off has met
+something, and is not. An arm that did not arrive is held where it stands: its controller would go
+on pushing towards the target. The arm is stopped when the policy becomes active, when a person
+asks, and after a time limit. Nothing is started while it is not known what became of an earlier
+motion.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from twist_robot.motion.motions import Motion, MotionRequest, MotionState, Mover
 
 _CANCEL_TIMEOUT = 5.0
 """Seconds in which a cancelled motion has to end."""
+_BLOCKED = 0.05
+"""Radians from the target, of any joint, from which on an arm that does not arrive is blocked."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class HomingStep(enum.Enum):
     PAUSE = "pausing Servo"
     MOTION = "moving"
     ARRIVAL = "waiting until the arm stands at its target"
+    HOLDING = "did not arrive, is being held where it stands"
     STOPPING = "waiting until a cancelled motion has ended"
     OVER = "over"
 
@@ -107,6 +112,7 @@ class Homing:
         self._now = now
         self._motion: Motion | None = None
         self._try_again = False
+        self._trouble: list[str] = []
         self._cancelled_at: float | None = None
         self._arrival: ArrivalCheck | None = None
         self._reading: JointReading | None = None
@@ -134,11 +140,13 @@ class Homing:
         """Stops the arm; homing is over as soon as the motion under way has ended."""
         if self.over:
             return
-        self.error = self.error or reason
+        self.error = self.error or "; then ".join([*self._trouble, reason])
         self._try_again = False
         if self.step in (HomingStep.MOTION, HomingStep.STOPPING):
             self._cancel_motion()
-        else:
+        elif self.step is HomingStep.ARRIVAL:
+            self._hold(self._now)
+        elif self.step is not HomingStep.HOLDING:
             self._end()
 
     def abandon(self, reason: str) -> None:
@@ -156,6 +164,9 @@ class Homing:
         if self.step is HomingStep.STOPPING:
             self._wait_for_end(now)
             return
+        if self.step is HomingStep.HOLDING:
+            self._wait_for_hold(now)
+            return
         objection = self._surroundings.objection(now)
         if objection:
             self.stop(objection)
@@ -168,7 +179,9 @@ class Homing:
             self._follow_motion(now)
         elif self.step is HomingStep.ARRIVAL and now - self._since > self._rules.arrival_timeout:
             assert self._arrival is not None
-            self._failed(f"the motion ended, but {self._arrival.explain()}", now)
+            self._trouble.append(f"the motion ended, but {self._arrival.explain()}")
+            self._try_again = self._arrival.error < _BLOCKED
+            self._hold(now)
 
     def _fresh_positions(self, now: float) -> list[float] | None:
         reading = self._reading
@@ -261,13 +274,46 @@ class Homing:
         else:
             self._end()
 
+    def _hold(self, now: float) -> None:
+        positions = self._fresh_positions(now)
+        self._motion = None
+        if positions is not None:
+            here = JointTarget("where it stands", self._target.joints, tuple(positions))
+            self._motion = self._mover.hold(here, now)
+        self._go_to(HomingStep.HOLDING, now)
+
+    def _wait_for_hold(self, now: float) -> None:
+        state = MotionState.DONE if self._motion is None else self._motion.poll(now)
+        waited = now - self._since
+        if state is MotionState.RUNNING and waited <= _CANCEL_TIMEOUT:
+            return
+        if state is not MotionState.DONE:
+            assert self._motion is not None
+            said = self._motion.message or f"no answer for {_CANCEL_TIMEOUT:g} s"
+            self._trouble.append(
+                f"it could not be held where it stands ({said}) and may push on towards "
+                f"{self._target.name}: use the emergency stop if it does"
+            )
+            self._try_again = False
+        self._next_attempt(now)
+
     def _failed(self, reason: str, now: float) -> None:
-        if self.attempt < self._rules.attempts:
+        self._trouble.append(reason)
+        self._try_again = True
+        self._next_attempt(now)
+
+    def _next_attempt(self, now: float) -> None:
+        again, self._try_again = self._try_again, False
+        if again and not self.error and self.attempt < self._rules.attempts:
             self._motion = None
             self._go_to(HomingStep.INPUTS, now)
             return
-        tries = f" ({self.attempt} attempts)" if self.attempt > 1 else ""
-        self.error = f"{self._target.name} was not reached{tries}: {reason}"
+        trouble = "; then ".join(dict.fromkeys(self._trouble))
+        if not self.error:
+            tries = f" ({self.attempt} attempts)" if self.attempt > 1 else ""
+            self.error = f"{self._target.name} was not reached{tries}: {trouble}"
+        elif trouble not in self.error:  # stopped meanwhile
+            self.error = f"{self.error}; {trouble}"
         self._end()
 
     def _end(self) -> None:

@@ -63,6 +63,17 @@ class Mover(Protocol):
     def start(self, request: MotionRequest, now: float) -> Motion:
         """Starts a motion; what goes wrong is told by the motion."""
 
+    def hold(self, where: JointTarget, now: float) -> Motion | None:
+        """Makes the arm's controller hold it there instead of pulling it on to the last target.
+
+        Args:
+            where: the arm stands.
+            now: seconds on the steady clock.
+
+        Returns:
+            None where nothing pulls once a motion has ended.
+        """
+
     def unsettled(self, now: float) -> str:
         """What a motion that was given up may still do, with the cure; empty when nothing.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from twist_robot.motion.joint_path import PathPoint
-from twist_robot.motion.joint_targets import ArmLimits
+from twist_robot.motion.joint_targets import ArmLimits, JointTarget
 from twist_robot.motion.motions import (
     FailedMotion,
     Motion,
@@ -74,6 +74,7 @@ class PlannerProcess:
     def __init__(self, settings: PlannerSettings) -> None:
         reader, writer = os.pipe()
         self._answers: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._asked = 0
         self._ready = False
         self._error = ""
         self._process = subprocess.Popen(
@@ -106,10 +107,11 @@ class PlannerProcess:
         return self._error or ("" if self._ready else "MoveIt is still starting")
 
     def ask(self, request: dict[str, Any]) -> None:
-        """Sends a request; what goes wrong comes as an answer."""
+        """Sends a request; what goes wrong comes as an answer. Answers to earlier ones are lost."""
+        self._asked += 1
         try:
             assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.write(json.dumps({**request, "number": self._asked}) + "\n")
             self._process.stdin.flush()
         except OSError as error:
             self._answers.put({"error": f"MoveIt's process is gone ({error})"})
@@ -125,7 +127,9 @@ class PlannerProcess:
                 return {"error": self._error}
             if "error" in answer and not self._ready:
                 self._error = str(answer["error"])
-            return answer
+            if answer.get("number", self._asked) == self._asked:
+                return answer
+            return self.answer()  # a plan for a request that was given up
         return None
 
     def close(self) -> None:
@@ -188,6 +192,10 @@ class MoveItMover:
         stages.append(lambda at: self._plan(request, at))
         return MotionSequence(stages, now)
 
+    def hold(self, where: JointTarget, now: float) -> Motion:
+        """Takes the controller's setpoint back to where the arm stands."""
+        return self._follower.hold(where, now)
+
     def _plan(self, request: MotionRequest, now: float) -> Motion:
         target = request.target
         named = target.name in self._configurations
@@ -237,7 +245,7 @@ class _PlannedMotion:
         """How it stands."""
         if self._motion is None:
             answer = self._planner.answer()
-            if answer is None and now <= self._deadline:
+            if answer is None and now <= self._deadline and not self._cancelled:
                 return MotionState.RUNNING
             self._motion = self._begin(answer, now)
         state = self._motion.poll(now)

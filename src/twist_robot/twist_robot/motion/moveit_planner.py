@@ -173,10 +173,13 @@ def serve(
         return 1
     answer({"ready": True})
     for line in requests:
+        number = {}
         try:
-            answer(planner.plan(json.loads(line)))
+            request = json.loads(line)
+            number = {"number": request["number"]}
+            answer({**planner.plan(request), **number})
         except Exception as error:
-            answer({"error": f"MoveIt failed: {type(error).__name__}: {error}"})
+            answer({"error": f"MoveIt failed: {type(error).__name__}: {error}", **number})
     return 0
 
 

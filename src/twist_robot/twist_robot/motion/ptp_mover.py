@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twist_robot.motion.action_motion import ActionMotion
+from twist_robot.motion.joint_targets import JointTarget
 from twist_robot.motion.motions import Motion, MotionRequest, MotionSequence, MotionState
 
 _TARGET_REACHED = 2  # franka_msgs/msg/TargetStatus
@@ -80,6 +81,9 @@ class PtpMover:
             return MotionSequence(stages, now)
         stages.insert(0, functools.partial(self._switch_to, switch, False))
         return MotionSequence(stages, now, finally_=functools.partial(self._restore, switch))
+
+    def hold(self, where: JointTarget, now: float) -> None:
+        """Nothing pulls: the driver's motion ends, and a controller begins where the arm is."""
 
     def unsettled(self, now: float) -> str:
         """What the last motion may still do although it was given up, in words.

@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from builtin_interfaces.msg import Duration
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from twist_robot.motion.action_motion import ActionMotion
 from twist_robot.motion.joint_path import PathPoint, joint_path
+from twist_robot.motion.joint_targets import JointTarget
 from twist_robot.motion.motions import FailedMotion, Motion, MotionRequest
 
 _ERROR_NAMES = {
@@ -21,6 +23,10 @@ _ERROR_NAMES = {
     -5: "goal tolerance violated",
 }
 """control_msgs/action/FollowJointTrajectory's error codes."""
+
+
+_HOLD_TIME = 0.5
+"""Seconds in which the setpoint goes back to where the arm stands."""
 
 
 class TrajectoryMover:
@@ -62,6 +68,11 @@ class TrajectoryMover:
         except ValueError as error:
             return FailedMotion(str(error))
         return self.follow(request.target.joints, path, now)
+
+    def hold(self, where: JointTarget, now: float) -> Motion:
+        """Takes the controller's setpoint back to where the arm stands."""
+        rest = np.zeros(len(where.joints))
+        return self.follow(where.joints, [PathPoint(_HOLD_TIME, where.array(), rest, rest)], now)
 
     def follow(self, joints: Sequence[str], path: Sequence[PathPoint], now: float) -> Motion:
         """Follows a path that starts where the arm is."""
