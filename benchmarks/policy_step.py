@@ -26,6 +26,7 @@ import torch
 
 from twist_policy.action_gate import ActionGate
 from twist_policy.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from twist_policy.gripper_gate import GripperGate
 from twist_policy.image_path import ImagePath
 from twist_policy.latent_policy import LatentPolicy
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
@@ -89,6 +90,7 @@ def measure(checkpoint: Checkpoint, steps: int) -> float:
     contract = checkpoint.contract
     policy = LatentPolicy(checkpoint, threads=1)
     gate = ActionGate.from_contract(contract)
+    gripper = GripperGate.from_contract(contract) if contract.gripper else None
     camera = contract.camera
     rng = np.random.default_rng(0)
     # More frames than the caches hold, so that each is read from memory as a new one would be.
@@ -100,11 +102,14 @@ def measure(checkpoint: Checkpoint, steps: int) -> float:
         if index % contract.episode_steps == 0:
             policy.reset()
             position = gate.reset(contract.home)
+            if gripper is not None:
+                gripper.reset()
         frame = frames[index % len(frames)]
         start = time.perf_counter()
         output = policy.step(frame, position)
         gated = gate.step(output.action[:3], position)
-        policy.commit(gated.delta)
+        state = None if gripper is None else gripper.step(output.action[3]).state
+        policy.commit(gated.delta, state)
         whole.append(time.perf_counter() - start)
         position = gated.target
     p99 = report("policy step", whole)

@@ -71,7 +71,7 @@ def main() -> None:
             tree = stack.enter_context(_work_tree(own["baseline"]))
             versions[own["baseline"]] = (tree, arguments)
         if own["than"]:
-            versions[own["than"]] = (ROOT, [*arguments, *own["than"].split(",")])
+            versions[own["than"]] = (ROOT, replaced(arguments, own["than"].split(",")))
         servers = {
             name: stack.enter_context(_Server(*version)) for name, version in versions.items()
         }
@@ -107,6 +107,12 @@ def main() -> None:
             for row in ROWS:
                 shares = ", ".join(f"{part} {x:.0%}" for part, x in server.shares(row).items())
                 print(f"{row:36s} {name:16s} {shares}")
+
+
+def replaced(arguments: list[str], others: list[str]) -> list[str]:
+    """The ``name=value`` settings with `others` instead of those with their names."""
+    names = {other.partition("=")[0] for other in others}
+    return [a for a in arguments if a.partition("=")[0] not in names] + others
 
 
 def _summary(seconds: np.ndarray) -> str:
@@ -155,7 +161,10 @@ class _Server:
         path = os.pathsep.join([*packages, os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": path}
         asked = [sys.executable, __file__, "--processes", *arguments]
-        count = int(subprocess.run(asked, env=environment, check=True, capture_output=True).stdout)
+        answer = subprocess.run(asked, env=environment, stdout=subprocess.PIPE, text=True)
+        if answer.returncode:
+            raise SystemExit(f"a measuring process ended with {answer.returncode}; see above")
+        count = int(answer.stdout)
         if count > 1:
             environment |= {
                 "WORLD_SIZE": str(count),

@@ -8,6 +8,8 @@ simulator, for training and for evaluation. Units are SI, the frame is the robot
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import os
 from collections.abc import Mapping
@@ -438,6 +440,18 @@ class TaskCard:
         card = dataclasses.replace(self, rule_parameters={**self.rule_parameters, **changed})
         object.__setattr__(card, "source", self.source)
         return card
+
+    def to_dict(self) -> dict[str, Any]:
+        """The card as JSON has it, without `source`: lists, numbers, text, null and objects."""
+        data = dataclasses.asdict(self)
+        del data["source"]
+        plain: dict[str, Any] = json.loads(json.dumps(data))
+        return plain
+
+    @property
+    def digest(self) -> str:
+        """Short checksum of what the card says; how its file says it does not matter."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
     def contract(self, observes_ee_position: bool) -> PolicyContract:
         """What a policy for this task has to agree on with simulator and robot.

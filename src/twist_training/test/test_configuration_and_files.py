@@ -19,8 +19,9 @@ from twist_training.configuration import (
     parse_arguments,
     split_arguments,
 )
+from twist_training.run_identity import RunError
 from twist_training.runners.pipeline import command_of
-from twist_training.session import RunError, Session
+from twist_training.session import Session
 from twist_training.storage import images as image_storage
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, sample_windows
 from twist_training.storage.images import is_rendered, render_training_images
@@ -250,6 +251,21 @@ def test_damaged_images_are_rendered_again(
     assert not is_rendered(path)
     assert _rendered(_episodes(20, 3), path).min() == 1
     assert "it is rendered again" in capsys.readouterr().err
+
+
+def test_images_of_other_episodes_are_rendered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def first_number(job: image_storage._RenderJob) -> tuple[int, int]:
+        np.lib.format.open_memmap(job.path, "r+")[:] = int(job.states.flat[0])
+        return job.first, len(job.states)
+
+    monkeypatch.setattr(image_storage, "_render", first_number)
+    path, before, after = tmp_path / "images.npy", _episodes(2, 3), _episodes(2, 3)
+    before.sim_state[:], after.sim_state[:] = 7.0, 9.0
+    assert _rendered(before, path).max() == 7
+    assert _rendered(after, path).min() == 9
+    assert "shows other episodes" in capsys.readouterr().err
 
 
 def test_images_that_another_run_shares_are_not_overwritten(

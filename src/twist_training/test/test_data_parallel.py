@@ -22,7 +22,7 @@ from twist_training import parallel
 from twist_training.configuration import ConfigurationError, parse_arguments
 from twist_training.local_processes import companions, free_port, process_count
 from twist_training.parallel import Processes
-from twist_training.session import RunError
+from twist_training.run_identity import RunError
 from twist_training.shared_sum import shared_sum
 
 STEPS = Path(__file__).with_name("data_parallel_steps.py")

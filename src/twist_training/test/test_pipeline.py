@@ -28,6 +28,7 @@ from twist_training.configuration import TrainingConfig, parse_arguments
 from twist_training.learning_curve import read_log
 from twist_training.model_card import student_over_teacher
 from twist_training.refinement import command as refine_command
+from twist_training.run_identity import RunError
 from twist_training.runners import teacher as teacher_stage
 from twist_training.runners.distil import (
     DistillationTrainer,
@@ -36,7 +37,7 @@ from twist_training.runners.distil import (
 )
 from twist_training.runners.pipeline import Pipeline
 from twist_training.runners.teacher import train_teacher
-from twist_training.session import RunError, Session
+from twist_training.session import Session
 from twist_training.shared_data import take_data_from, take_encoder_from
 from twist_training.storage.episodes import Episodes, judged_again
 from twist_training.teacher_policy import Teacher

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,26 @@ def test_a_run_without_a_student_is_not_refined(
     Session(parse_arguments(["preset=smoke"]), tmp_path)  # writes config.json
     assert main(["refine", f"run={tmp_path}"]) == 1
     assert "run its stage distil first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "said"),
+    [
+        ("device=cpu", 2, "cuda_graph is true with device cpu"),
+        ("threads=0", 2, "threads is 0"),
+        # A graph of the run's own device is no mistake; that there is no student is.
+        ("cuda_graph=true", 1, "run its stage distil first"),
+    ],
+)
+def test_the_machines_settings_have_to_go_with_those_of_the_run(
+    argument: str, code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    config = parse_arguments(["preset=smoke", "device=cuda", "cuda_graph=true"])
+    (run / "config.json").write_text(json.dumps(config.to_dict()))
+    assert main(["refine", f"run={run}", argument]) == code
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("task", ["block_push", "block_lift"])

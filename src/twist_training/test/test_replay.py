@@ -10,9 +10,10 @@ import pytest
 from twist_sim.task_card import load_task_card
 from twist_training.configuration import parse_arguments
 from twist_training.rollout import make_environments, run_episodes
+from twist_training.run_identity import RunError
 from twist_training.runners import collect, teacher
 from twist_training.runners.teacher_episodes import seed_replay
-from twist_training.session import RunError, Session
+from twist_training.session import Session
 from twist_training.storage.episodes import (
     MOVED,
     EpisodeFileError,

@@ -12,7 +12,7 @@ import pytest
 
 from twist_policy.statistics import wilson_interval
 from twist_policy.synthetic_checkpoint import write_synthetic_checkpoint
-from twist_sim.appearance import nominal_appearance
+from twist_sim.appearance import Appearance, nominal_appearance
 from twist_sim.colours import limit_saturation
 from twist_sim.env import TaskEnv
 from twist_sim.scene import PandaScene
@@ -57,6 +57,23 @@ def test_levels_of_a_trial_differ_in_the_level_alone() -> None:
     assert bright.effects.exposure == pytest.approx(2.0 * plain.effects.exposure)
     assert bright.camera == plain.camera
     assert Disturbance().look(plain, SEED, 3) == plain
+
+
+@pytest.mark.parametrize("textures", ["train", "new", "vivid"])
+def test_other_paint_is_all_that_differs_in_a_trial(textures: str) -> None:
+    def unpainted(look: Appearance) -> Appearance:
+        plain = {
+            name: dataclasses.replace(getattr(look, name), texture=None)
+            for name in ("table", "floor", "robot")
+            if getattr(look, name).texture is not None
+        }
+        return dataclasses.replace(look, **plain)
+
+    usual = Disturbance().sampler(CARD, SEED)
+    other = Disturbance(textures=textures).sampler(CARD, SEED)  # type: ignore[arg-type]
+    assert other.textures is not usual.textures
+    for trial in range(20):
+        assert unpainted(other.draw_trial(trial)) == unpainted(usual.draw_trial(trial))
 
 
 def test_up_to_draws_within_its_ends() -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from twist_training.atomic_files import DiskError
 from twist_training.cli import main
+from twist_training.run_identity import RunError
 from twist_training.run_lock import LOCK, locked
-from twist_training.session import RunError
 
 _HOLD = """
 import sys, time
@@ -90,6 +90,11 @@ def test_a_second_writer_is_told_who_the_first_is_and_a_kill_leaves_no_lock(
             pass
         assert main(["teacher", "preset=smoke", f"output={tmp_path}"]) == 1
         assert expected in capsys.readouterr().err
+        for tool in ("robustness", "diagnose"):  # would count every trial twice
+            assert main([tool, "checkpoint=models/block_push", f"out={tmp_path}"]) == 1
+            said = capsys.readouterr().err
+            assert expected in said
+            assert "out=" in said
         assert os.listdir(tmp_path) == [LOCK], "nothing was written"
         holder.kill()
     with locked(tmp_path):

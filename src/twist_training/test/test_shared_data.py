@@ -13,11 +13,13 @@ import pytest
 from twist_training import atomic_files
 from twist_training.atomic_files import DiskError
 from twist_training.configuration import parse_arguments
-from twist_training.session import RunError, Session
+from twist_training.run_identity import CARD, RunError
+from twist_training.session import Session
 from twist_training.shared_data import _FILES, link_files, take_data_from
 from twist_training.storage.images import progress_of
 
 CONFIG = parse_arguments(["preset=smoke"])
+DONE = json.dumps({"states": "", "rendered": [0, 16]})
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def source(tmp_path: Path) -> Path:
         (folder / name).write_bytes(b"content")
     for name in ("images_replay.npy", "images_collected.npy"):
         np.save(folder / name, np.ones((20, 1), np.uint8))
-        progress_of(folder / name).write_text("[0, 16]")
+        progress_of(folder / name).write_text(DONE)
     return folder
 
 
@@ -38,7 +40,7 @@ def _elsewhere(*_: object) -> None:
     raise OSError("Invalid cross-device link")
 
 
-@pytest.mark.parametrize("progress", ["[0]", "[", None])
+@pytest.mark.parametrize("progress", ['{"rendered": [0]}', "{", "[0, 16]", None])
 def test_images_that_are_not_rendered_to_their_end_are_refused(
     progress: str | None, source: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +69,7 @@ def test_a_copy_that_is_cut_short_leaves_nothing_that_looks_whole(
         patch.setattr(os, "link", _elsewhere)
         take_data_from(source, CONFIG, run)
     assert (run / "collected.npz").read_bytes() == b"content"
-    assert json.loads(progress_of(run / "images_replay.npy").read_text()) == [0, 16]
+    assert progress_of(run / "images_replay.npy").read_text() == DONE
     assert (run / "images_replay.npy").stat().st_nlink == 1
 
 
@@ -79,6 +81,19 @@ def test_a_beginning_of_images_is_replaced_by_those_that_are_taken(
     np.save(run / "images_replay.npy", np.zeros((20, 1), np.uint8))
     take_data_from(source, CONFIG, run)
     assert np.load(run / "images_replay.npy").min() == 1
+
+
+def test_pictures_of_another_card_are_refused_and_of_other_rewards_taken(
+    source: Path, tmp_path: Path
+) -> None:
+    card = json.loads((source / CARD).read_text())
+    card["rule_parameters"]["press_weight"] = card["refinement"]["press_weight"] = 99.0
+    (source / CARD).write_text(json.dumps(card))
+    take_data_from(source, CONFIG, tmp_path / "run")
+    card["randomisation"]["camera_translation"] = 0.5
+    (source / CARD).write_text(json.dumps(card))
+    with pytest.raises(RunError, match=r"randomisation\.camera_translation was 0\.5, now"):
+        take_data_from(source, CONFIG, tmp_path / "another run")
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["with checksums", "of an older version"])

@@ -20,7 +20,8 @@ from twist_training.configuration import (
     DistillationConfig,
     parse_arguments,
 )
-from twist_training.session import RunError, Session
+from twist_training.run_identity import RunError
+from twist_training.session import Session
 from twist_training.sweep import command
 from twist_training.sweep.executors import executor_named, run_locally, run_on_ray
 from twist_training.sweep.job import RESULT, run_job

@@ -57,13 +57,12 @@ def write_two_generations(path: Path, content: bytes) -> None:
     Raises:
         DiskError: the disk is full or the folder is not writable. Both generations stay.
     """
-    ledger = path.with_name(path.name + CHECKSUMS)
-    known = ledger.read_text().split() if ledger.exists() else []
-    if not known and path.exists():  # of a version without checksums
-        known = [hashlib.sha256(path.read_bytes()).hexdigest()]
-    with write_atomically(ledger) as file:
-        file.write("\n".join([*known, hashlib.sha256(content).hexdigest()][-3:]).encode() + b"\n")
-    with write_atomically(path, previous=path.with_name(path.name + ".previous")) as file:
+    # Of what is there, not of what was noted last: a disk that is full again and again takes the
+    # checksums every time, and the file never.
+    kept = [_checksum(found) for _, found in read_generations(path) if found is not None]
+    with write_atomically(path.with_name(path.name + CHECKSUMS)) as file:
+        file.write("\n".join([*kept, _checksum(content)]).encode() + b"\n")
+    with write_atomically(path, previous=_previous(path)) as file:
         file.write(content)
 
 
@@ -74,8 +73,16 @@ def read_generations(path: Path) -> Iterator[tuple[Path, bytes | None]]:
     """
     ledger = path.with_name(path.name + CHECKSUMS)
     known = ledger.read_text().split() if ledger.exists() else []
-    for generation in (path, path.with_name(path.name + ".previous")):
+    for generation in (path, _previous(path)):
         if generation.exists():
             content = generation.read_bytes()
-            damaged = known and hashlib.sha256(content).hexdigest() not in known
+            damaged = known and _checksum(content) not in known
             yield generation, None if damaged else content
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(path.name + ".previous")
+
+
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

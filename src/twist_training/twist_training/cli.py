@@ -67,9 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     # Heavy imports come after the help, which should answer at once.
     from twist_training.atomic_files import DiskError
     from twist_training.local_processes import companions, is_first_process, process_count
+    from twist_training.run_identity import RunError
     from twist_training.run_lock import locked
     from twist_training.runners.pipeline import STAGES, Pipeline, default_folder
-    from twist_training.session import RunError
     from twist_training.shared_data import take_data_from
     from twist_training.storage.episodes import EpisodeFileError
     from twist_training.storage.result_table import ResultTableError

@@ -20,7 +20,7 @@ from torch import distributed
 
 from twist_training.configuration import TrainingConfig
 from twist_training.parallel import STARTED, leaving
-from twist_training.session import RunError
+from twist_training.run_identity import RunError
 
 _LOOPBACK = "127.0.0.1"
 _LAST_WORDS = 2000

@@ -26,14 +26,10 @@ from twist_training.atomic_files import (
     write_atomically,
     write_two_generations,
 )
-from twist_training.configuration import (
-    MACHINE_SETTINGS,
-    ConfigurationError,
-    TrainingConfig,
-    from_dict,
-)
+from twist_training.configuration import ConfigurationError, TrainingConfig
 from twist_training.gradient_pass import CudaGraphRecorder, Function, GradientPass
 from twist_training.parallel import Processes
+from twist_training.run_identity import RunError, remember
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LAYOUT_SEEDS = {
@@ -44,10 +40,6 @@ _LAYOUT_SEEDS = {
 }
 
 
-class RunError(RuntimeError):
-    """The run folder does not allow what was asked."""
-
-
 class Session:
     """One run of the pipeline in one folder.
 
@@ -56,7 +48,7 @@ class Session:
         folder: where checkpoints, episodes, images and logs go; made when missing.
 
     Raises:
-        RunError: the folder holds a run with other settings.
+        RunError: the folder holds a run with other settings, or with another task card.
     """
 
     def __init__(self, config: TrainingConfig, folder: Path) -> None:
@@ -77,7 +69,7 @@ class Session:
         torch.set_flush_denormal(True)
         _keep_freed_memory()
         folder.mkdir(parents=True, exist_ok=True)
-        self.processes.first_then_others(lambda: _remember_settings(config, folder / "config.json"))
+        self.processes.first_then_others(lambda: remember(config, self.card, folder))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Mixed precision for forward passes, when the configuration and the processor say so."""
@@ -127,23 +119,27 @@ class Session:
         torch.save(data, buffer)
         write_two_generations(self.folder / name, buffer.getvalue())
 
-    def load(self, name: str) -> dict[str, Any] | None:
+    def load(self, name: str, folder: Path | None = None) -> dict[str, Any] | None:
         """Reads the newest readable checkpoint of this run; None when there is none.
+
+        Args:
+            name: of the file.
+            folder: of another run.
 
         Raises:
             RunError: there are checkpoints, and all are damaged.
         """
-        return next(self.checkpoints(name), None)
+        return next(self.checkpoints(name, folder), None)
 
-    def checkpoints(self, name: str) -> Iterator[dict[str, Any]]:
-        """The readable checkpoints of this run, the newest first.
+    def checkpoints(self, name: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
+        """The readable checkpoints of this run, or of that in `folder`, the newest first.
 
         Raises:
             RunError: there are checkpoints, and all are damaged.
         """
         damaged: list[str] = []
         readable = 0
-        for path, content in read_generations(self.folder / name):
+        for path, content in read_generations((folder or self.folder) / name):
             try:
                 if content is None:
                     raise RuntimeError("its checksum is not the one that was written")
@@ -192,51 +188,6 @@ def _processor_flags() -> set[str]:
     except OSError:
         pass
     return set()
-
-
-def _remember_settings(config: TrainingConfig, path: Path) -> None:
-    """Writes the settings of a new run; refuses to continue an old one with other settings."""
-    mine = _without_machine_settings(json.loads(json.dumps(config.to_dict())))
-    if path.exists():
-        try:
-            theirs = json.loads(path.read_text())
-            with contextlib.suppress(ConfigurationError):
-                # Settings that came after the run was started have their defaults.
-                theirs = from_dict(theirs).to_dict()
-            theirs = _without_machine_settings(theirs)
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path} is damaged ({error}); choose another run folder") from error
-        differences = sorted(_differences(theirs, mine))
-        if differences:
-            raise RunError(
-                f"the run in {path.parent} was started with other settings ("
-                + "; ".join(differences)
-                + "); continue it with the same settings, or choose another folder with output=..."
-            )
-        return
-    with write_atomically(path) as file:
-        file.write(json.dumps(config.to_dict(), indent=2).encode())
-
-
-def _without_machine_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """Leaves out what may change when a run moves to another machine."""
-    sections = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
-    for setting in MACHINE_SETTINGS:
-        section, _, name = setting.rpartition(".")
-        (sections.get(section, {}) if section else sections).pop(name, None)
-    return sections
-
-
-def _differences(theirs: Any, mine: Any, path: str = "") -> list[str]:
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        return [
-            line
-            for key in theirs.keys() | mine.keys()
-            for line in _differences(
-                theirs.get(key), mine.get(key), f"{path}.{key}" if path else key
-            )
-        ]
-    return [] if theirs == mine else [f"{path} was {theirs!r}, now {mine!r}"]
 
 
 def random_state(generator: np.random.Generator) -> dict[str, Any]:

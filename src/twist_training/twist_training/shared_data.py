@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from twist_sim.task_card import load_task_card
 from twist_training.atomic_files import CHECKSUMS, write_atomically
 from twist_training.configuration import ConfigurationError, TrainingConfig, from_dict
-from twist_training.session import RunError
+from twist_training.run_identity import RunError, card_differences
 from twist_training.storage.images import is_rendered, progress_of
 
 _IMAGES = ("images_replay.npy", "images_collected.npy")
@@ -26,9 +27,14 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
 
     Raises:
         RunError: `source` is no run, lacks a file, still renders, or was made with another task,
-            seed, teacher, collection or textures.
+            task card, seed, teacher, collection or textures.
     """
     different = _differing(_what_matters(settings_of(source)), _what_matters(config))
+    if not different:
+        # Rewards may be others, as for a refinement: they are judged again, and no student sees
+        # them.
+        card = load_task_card(config.task)
+        different = card_differences(card, source, besides=("rule_parameters", "refinement"))
     if different:
         raise RunError(
             f"the run in {source} differs in {', '.join(different)}; its data do not fit these "

@@ -12,6 +12,7 @@ from twist_training.diagnosis.analysis import diagnose
 from twist_training.diagnosis.episodes import KEY, run_episodes
 from twist_training.diagnosis.report import write_report
 from twist_training.robustness.trial import pixels_named
+from twist_training.run_lock import locked
 from twist_training.storage.result_table import ResultTable
 
 
@@ -46,8 +47,9 @@ def main(arguments: list[str]) -> None:
     Raises:
         ConfigurationError: an argument is wrong or missing.
         CheckpointError: there is no valid checkpoint.
-        RunError: it was trained with another task card.
-        ResultTableError: the folder holds results of another checkpoint.
+        RunError: it was trained with another task card, or another process measures into the same
+            folder.
+        ResultTableError: the folder holds results of another checkpoint or task card.
         DiskError: the folder is not writable or the disk is full.
     """
     settings = with_arguments(DiagnosisSettings(), arguments)
@@ -64,8 +66,13 @@ def main(arguments: list[str]) -> None:
     checkpoint = load_checkpoint(settings.checkpoint, expected_task=settings.task or None)
     card = load_task_card(checkpoint.contract.task)
     out = Path(settings.out or f"diagnosis/{checkpoint.identity.replace('@', '_')}")
-    about = {"checkpoint": checkpoint.identity, "task": card.task, "pixels": settings.pixels}
-    with ResultTable(out / "episodes.jsonl", about=about, key=KEY) as table:
+    about = {
+        "checkpoint": checkpoint.identity,
+        "task": card.task,
+        "card": card.digest,
+        "pixels": settings.pixels,
+    }
+    with locked(out, "out"), ResultTable(out / "episodes.jsonl", about=about, key=KEY) as table:
         episodes = run_episodes(
             table,
             out / "traces",

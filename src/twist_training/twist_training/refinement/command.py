@@ -12,16 +12,16 @@ from twist_training.configuration import (
     MACHINE_SETTINGS,
     ConfigurationError,
     TrainingConfig,
-    parse_arguments,
+    validate,
     with_arguments,
 )
 from twist_training.local_processes import companions, is_first_process, process_count
 from twist_training.refinement.settings import RefinementSettings, check_same, command_of
 from twist_training.refinement.turns import refine
+from twist_training.run_identity import RunError
 from twist_training.run_lock import locked
 from twist_training.runners.distil import student_rounds
 from twist_training.runners.pipeline import REFINEMENT, Pipeline, refinements
-from twist_training.session import RunError
 from twist_training.shared_data import link_files, settings_of, take_data_from
 from twist_training.storage.episodes import EpisodeFileError, Episodes
 
@@ -39,12 +39,12 @@ def main(arguments: list[str]) -> None:
     if not settings.run:
         raise ConfigurationError("run is missing: name the folder of a finished run")
     settings.validate()
-    parse_arguments(machine)  # refuses what would be wrong for any run
     source = Path(settings.run)
     folder = Path(settings.output or f"{source}_refined")
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
     config = with_arguments(settings_of(source), machine)
+    validate(config)  # a machine's settings may not go with those of the run
     settings = _possible(settings, config)
     with locked(folder):
         if is_first_process():

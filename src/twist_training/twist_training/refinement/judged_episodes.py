@@ -13,8 +13,9 @@ from twist_sim.tasks import TaskRules
 from twist_training.algorithms.distillation import Student
 from twist_training.algorithms.world_model import Batch
 from twist_training.progress import ProgressBar
+from twist_training.run_identity import RunError
 from twist_training.runners.teacher_episodes import draw_batch
-from twist_training.session import RunError, Session
+from twist_training.session import Session
 from twist_training.storage.episodes import Episodes, Replay, judged_again, sample_windows
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twist_training.configuration import ConfigurationError, TrainingConfig
+from twist_training.run_identity import RunError
 from twist_training.runners.pipeline import default_folder, refinements
-from twist_training.session import RunError
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from twist_training.progress import ProgressBar
 from twist_training.refinement.judged_episodes import JudgedEpisodes
 from twist_training.refinement.settings import RefinementSettings, check_same, command_of
 from twist_training.refinement.trainer import RefinementTrainer
+from twist_training.run_identity import RunError
 from twist_training.runners.collect import render_episodes
 from twist_training.runners.distil import (
     DistillationTrainer,
@@ -22,7 +23,7 @@ from twist_training.runners.distil import (
     let_student_act,
     student_rounds,
 )
-from twist_training.session import MetricLog, RunError, Session
+from twist_training.session import MetricLog, Session
 from twist_training.storage.episodes import Episodes
 from twist_training.teacher_policy import Teacher
 
@@ -42,8 +43,7 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
         RunError: teacher, student or a file of pictures of `source` is missing, damaged or not
             finished.
     """
-    original = Session(session.config, source)
-    teacher, student = original.load("teacher.pt"), original.load("student.pt")
+    teacher, student = (session.load(name, source) for name in ("teacher.pt", "student.pt"))
     if teacher is None or not teacher["finished"]:
         raise RunError(f"the teacher of {source} is not trained to its end: finish its stages")
     if student is None or not student["finished"]:

@@ -13,6 +13,7 @@ from twist_training.robustness.report import write_report
 from twist_training.robustness.runner import KEY, measure
 from twist_training.robustness.summary import summarise
 from twist_training.robustness.trial import pixels_named
+from twist_training.run_lock import locked
 from twist_training.storage.result_table import ResultTable
 
 TABLE = "trials.jsonl"
@@ -49,8 +50,9 @@ def main(arguments: list[str]) -> None:
     Raises:
         ConfigurationError: an argument is wrong or missing.
         CheckpointError: there is no valid checkpoint.
-        RunError: it was trained with another task card.
-        ResultTableError: the folder holds results of another checkpoint.
+        RunError: it was trained with another task card, or another process measures into the same
+            folder.
+        ResultTableError: the folder holds results of another checkpoint or task card.
         DiskError: the folder is not writable or the disk is full.
     """
     settings = with_arguments(RobustnessSettings(), arguments)
@@ -63,9 +65,10 @@ def main(arguments: list[str]) -> None:
     about = {
         "checkpoint": checkpoint.identity,
         "task": card.task,
+        "card": card.digest,
         "pixels": settings.pixels,
     }
-    with ResultTable(out / TABLE, about=about, key=KEY) as table:
+    with locked(out, "out"), ResultTable(out / TABLE, about=about, key=KEY) as table:
         measure(
             table,
             folder,

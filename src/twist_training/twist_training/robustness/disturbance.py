@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from twist_policy.action_gate import step_periods
 from twist_sim.appearance import Appearance, AppearanceSampler, CameraJitter
 from twist_sim.task_card import TaskCard
-from twist_sim.textures import TextureBank
 from twist_training.robustness.new_textures import new_texture_bank
 
 Textures = Literal["train", "held_out", "new", "vivid"]
@@ -85,15 +84,16 @@ class Disturbance:
 
     def sampler(self, card: TaskCard, seed: int) -> AppearanceSampler:
         """Draws the looks of the trials."""
-        split: Literal["train", "held_out"] = "train" if self.textures == "train" else "held_out"
-        sampler = AppearanceSampler(card, split=split, seed=seed)
-        if self.textures in ("new", "vivid"):
-            bank: TextureBank = new_texture_bank(
+        # All of one stream, so that a trial has the same camera, light and colours in any paint.
+        sampler = AppearanceSampler(card, split="held_out", seed=seed)
+        if self.textures == "train":
+            sampler.textures = AppearanceSampler(card, split="train").textures
+        elif self.textures in ("new", "vivid"):
+            sampler.textures = new_texture_bank(
                 "vivid" if self.textures == "vivid" else "new",
                 count=len(sampler.textures),
                 size=sampler.textures.pixels.shape[1],
             )
-            sampler.textures = bank
         return sampler
 
     def look(self, look: Appearance, seed: int, trial: int) -> Appearance:

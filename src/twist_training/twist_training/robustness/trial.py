@@ -27,7 +27,7 @@ from twist_sim.task_card import TaskCard, load_task_card
 from twist_training.configuration import ConfigurationError
 from twist_training.robustness.disturbance import Disturbance, Textures
 from twist_training.rollout import contact_force
-from twist_training.session import RunError
+from twist_training.run_identity import RunError
 
 Pixels = Literal["crop", "frame"]
 Image = NDArray[np.uint8]

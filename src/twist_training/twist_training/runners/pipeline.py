@@ -22,12 +22,13 @@ from twist_training.deployment import script_modules
 from twist_training.learning_curve import draw_learning_curve
 from twist_training.model_card import model_card, student_over_teacher
 from twist_training.rollout import CONTACT_FORCE_LIMIT
+from twist_training.run_identity import RunError
 from twist_training.runners.collect import collect_episodes, render_episodes
 from twist_training.runners.distil import distil_student
 from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
 from twist_training.runners.teacher import train_teacher
 from twist_training.runners.teacher_episodes import measured_episodes
-from twist_training.session import RunError, Session
+from twist_training.session import Session
 from twist_training.stage_clock import StageClock
 from twist_training.storage.episodes import Episodes
 from twist_training.storage.images import ImageEpisodes

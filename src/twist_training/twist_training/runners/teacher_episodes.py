@@ -16,7 +16,8 @@ from twist_training.configuration import TeacherConfig
 from twist_training.hindsight import in_hindsight
 from twist_training.progress import ProgressBar
 from twist_training.rollout import BatchPolicy, contact_force, make_environments, run_episodes
-from twist_training.session import RunError, Session
+from twist_training.run_identity import RunError
+from twist_training.session import Session
 from twist_training.storage.episodes import Episodes, Replay, object_moved
 from twist_training.teacher_policy import RandomPolicy, ScriptedPolicy
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import hashlib
 import json
 import os
 import sys
@@ -54,7 +55,8 @@ def render_training_images(
     The camera's pose is drawn once per episode and look, since a camera stands still; paint,
     light and sensor effects are drawn for every frame.
 
-    Continues where an interrupted call stopped; images that are damaged are rendered again.
+    Continues where an interrupted call stopped; images that are damaged, or of other states than
+    these, are rendered again.
     Returns the images, memory-mapped read-only, (N, T + 1, looks, W, W, 3).
 
     Raises:
@@ -62,7 +64,8 @@ def render_training_images(
     """
     shape = (len(episodes), episodes.steps + 1, looks, image_size, image_size, 3)
     log = progress_of(path)
-    done = _chunks_done(path, shape)
+    states = hashlib.sha256(episodes.sim_state.tobytes()).hexdigest()
+    done = _chunks_done(path, shape, states)
     try:
         if not done:
             for old in (log, path):  # not written to: they may be links to another run's
@@ -91,7 +94,7 @@ def render_training_images(
             for first, count in _in_processes(jobs, workers):
                 done.add(first)
                 with write_atomically(log) as file:
-                    file.write(json.dumps(sorted(done)).encode())
+                    file.write(json.dumps({"states": states, "rendered": sorted(done)}).encode())
                 bar.update(count)
     except OSError as error:
         raise DiskError(
@@ -110,21 +113,28 @@ def is_rendered(path: Path) -> bool:
     """Whether `render_training_images` has come to its end with the images in `path`."""
     try:
         count = len(np.load(path, mmap_mode="r"))
-        done = json.loads(progress_of(path).read_text())
-    except (OSError, ValueError, EOFError):
+        done = json.loads(progress_of(path).read_text())["rendered"]
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
         return False
     return set(range(0, count, _CHUNK)) <= set(done)
 
 
-def _chunks_done(path: Path, shape: tuple[int, ...]) -> set[int]:
-    """First episodes of the chunks of `path` that are rendered; none where it is damaged."""
+def _chunks_done(path: Path, shape: tuple[int, ...], states: str) -> set[int]:
+    """First episodes of the chunks of `path` that are rendered; none where it is damaged.
+
+    None either where it shows other `states`: an image beside the wrong state teaches nonsense, and
+    nothing else would tell.
+    """
     try:
-        if np.load(path, mmap_mode="r").shape == shape:
-            return set(json.loads(progress_of(path).read_text()))
+        done = json.loads(progress_of(path).read_text())
+        if np.load(path, mmap_mode="r").shape == shape and done["states"] == states:
+            return set(done["rendered"])
     except FileNotFoundError:
         return set()
-    except (OSError, ValueError, EOFError) as error:
-        print(f"{path} is damaged ({error}); it is rendered again", file=sys.stderr)
+    except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
+        print(f"{path} is damaged ({error!r}); it is rendered again", file=sys.stderr)
+        return set()
+    print(f"{path} shows other episodes; it is rendered again", file=sys.stderr)
     return set()
 
 

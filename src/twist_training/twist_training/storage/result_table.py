@@ -100,6 +100,8 @@ class ResultTable:
         self._write(row)
 
     def _take(self, row: Row) -> None:
+        if row in self:  # two processes at once, before there was a lock
+            return
         self._seen.add(self.key_of(row))
         self.rows.append(row)
 

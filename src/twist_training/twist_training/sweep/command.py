@@ -8,8 +8,8 @@ from typing import Any
 
 from twist_training.configuration import ConfigurationError, with_arguments
 from twist_training.progress import ProgressBar
+from twist_training.run_identity import RunError
 from twist_training.run_lock import locked
-from twist_training.session import RunError
 from twist_training.storage.result_table import ResultTable
 from twist_training.sweep.executors import executor_named
 from twist_training.sweep.job import is_done
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     execute = executor_named(settings.executor)
     failures: dict[Path, str] = {}
     about = _about(sweep, settings.data)
-    with locked(out), ResultTable(out / "results.jsonl", about=about, key=KEY) as table:
+    with locked(out, "out"), ResultTable(out / "results.jsonl", about=about, key=KEY) as table:
         waiting = [run for run in students if any(row not in table for row in _keys(run))]
         needed = {run.data for run in waiting}
         unmade = [run for run in makers if run.folder in needed and not is_done(run.folder)]

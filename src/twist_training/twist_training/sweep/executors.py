@@ -16,7 +16,7 @@ from typing import Any
 
 from twist_training.atomic_files import DiskError, write_atomically
 from twist_training.configuration import ConfigurationError
-from twist_training.session import RunError
+from twist_training.run_identity import RunError
 from twist_training.sweep.job import RESULT, run_job
 
 Plain = dict[str, Any]

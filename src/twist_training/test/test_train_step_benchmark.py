@@ -1,0 +1,31 @@
+"""``benchmarks/train_step.py`` compares settings as it is told, and says why it cannot."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from twist_training.configuration import parse_arguments
+
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "train_step.py"
+
+
+def test_other_settings_take_the_place_of_those_with_their_names() -> None:
+    spec = importlib.util.spec_from_file_location("train_step", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    arguments = ["preset=cpu", "device=cuda", "cuda_graph=true"]
+    others = benchmark.replaced(arguments, ["cuda_graph=false", "fused=false"])
+    config = parse_arguments(others)
+    assert (config.device, config.cuda_graph, config.fused) == ("cuda", False, False)
+
+
+def test_a_setting_that_cannot_be_is_named() -> None:
+    ended = subprocess.run([sys.executable, str(SCRIPT), "batch=3"], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "unknown setting 'batch'" in ended.stderr
+    assert "CalledProcessError" not in ended.stderr
