@@ -78,8 +78,10 @@ class ScanSteps:
         size, hidden = h.shape[-1], weights.latent.shape[0]
         kind, empty = weights.latent.dtype, h.new_empty
         self.weights, self.taken = weights, 0
-        # The GRU's input [x, h] of every step and the z before it, in the working precision.
-        self.inputs = empty(length + 1, batch, hidden + size, dtype=kind)
+        # The GRU's input [x, h] of every step and the z before it, in the working precision. Zeros,
+        # for h is multiplied before the next x beside it is there: with bfloat16 on AMX, oneDNN
+        # reads on between the rows of a strided matrix, and a NaN there times zero is one.
+        self.inputs = h.new_zeros(length + 1, batch, hidden + size, dtype=kind)
         self.inputs[0, :, hidden:] = h
         self.latents = torch.zeros(length + 1, batch, groups, classes, dtype=kind, device=h.device)
         self.latents[0] = z.view(batch, groups, classes)
