@@ -1,4 +1,4 @@
-"""What a gradient step computes does not depend on what its memory held before.
+"""What a gradient step computes does not depend on what its memory held before, and is a number.
 
 PyTorch can fill the memory that it hands out with NaN. Matrix products in bfloat16 on processors
 with AMX look at what lies between the rows of a strided matrix, and multiply it by zero: a NaN
@@ -18,6 +18,7 @@ from random_data import random_batch, random_episodes
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import parse_arguments
 from twist_training.modules.fused_scan import ScanSteps
+from twist_training.run_identity import RunError
 from twist_training.runners.distil import DistillationTrainer
 from twist_training.runners.teacher_trainer import TeacherTrainer
 from twist_training.session import Session
@@ -55,6 +56,21 @@ def test_gradient_steps_use_no_memory_that_they_have_not_written(
     for module in (teacher, student):
         for name, parameter in module.named_parameters():
             assert parameter.grad is None or parameter.grad.isfinite().all(), name
+
+
+def test_gradients_that_are_no_numbers_end_a_run_before_a_weight_has_them(tmp_path: Path) -> None:
+    session = Session(parse_arguments(["preset=smoke"]), tmp_path)
+    generator = session.seed("no numbers")
+    teacher = Teacher(session)
+    trainer = TeacherTrainer(teacher, session, 10)
+    trainer.step(random_batch(session, generator))
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    batch = random_batch(session, generator)
+    batch.reward[0, 0] = torch.nan
+    with pytest.raises(RunError, match=r"step 2: the gradients of the model are no numbers"):
+        trainer.step(batch)
+    for name, value in teacher.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_a_scan_leaves_nothing_between_its_rows_that_is_no_number(

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from twist_training.run_identity import RunError
+
 Outputs = tuple[dict[str, Tensor], tuple[Tensor, ...]]
 """Terms for the log, and what the next pass needs; all without gradients."""
 Function = Callable[..., Outputs]
@@ -86,6 +88,28 @@ class GradientPass:
     def _clear(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
+
+
+def clip_gradients(
+    name: str, parameters: Iterable[nn.Parameter], most: float, *, step: int
+) -> None:
+    """Scales gradients down to a norm of `most`, which is the one look at a value in a step.
+
+    Args:
+        name: of what is trained, for the error.
+        parameters: with their gradients.
+        most: largest norm.
+        step: which gradient step this is.
+
+    Raises:
+        RunError: a gradient is no number. No weight has it yet.
+    """
+    if not torch.isfinite(nn.utils.clip_grad_norm_(parameters, most)):
+        raise RunError(
+            f"step {step}: the gradients of the {name} are no numbers, and nothing was learned "
+            "from them. The same command continues from the last checkpoint; if it ends there "
+            "again, start another run with precision=float32 or lower learning rates"
+        )
 
 
 class CudaGraphRecorder:

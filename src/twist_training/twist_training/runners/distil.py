@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twist_policy.statistics import wilson_interval
 from twist_training.algorithms.distillation import (
@@ -19,7 +19,7 @@ from twist_training.algorithms.distillation import (
 )
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import DistillationConfig
-from twist_training.gradient_pass import Outputs
+from twist_training.gradient_pass import Outputs, clip_gradients
 from twist_training.modules.batch_share import draw_rows
 from twist_training.progress import ProgressBar
 from twist_training.runners.student_episodes import run_student_in_processes
@@ -146,9 +146,8 @@ class DistillationTrainer:
 
     def _update(self) -> None:
         self._session.processes.average_gradients(self.student.parameters())
-        nn.utils.clip_grad_norm_(
-            self.student.parameters(), self._config.clip, error_if_nonfinite=True
-        )
+        step = self.warmup_steps + self.steps + 1
+        clip_gradients("student", self.student.parameters(), self._config.clip, step=step)
         self.optimizer.step()
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from twist_training.algorithms.actor_critic import Belief
 from twist_training.algorithms.world_model import Batch, choose_starts
-from twist_training.gradient_pass import Outputs
+from twist_training.gradient_pass import Outputs, clip_gradients
 from twist_training.modules.rssm import Rssm
 from twist_training.session import Session
 from twist_training.teacher_policy import Teacher
@@ -89,9 +89,8 @@ class BehaviourTrainer:
         """One step of the modules with these names, which have their gradients."""
         self._session.processes.average_gradients(self._parameters(*names))
         for name in names:
-            nn.utils.clip_grad_norm_(
-                self._modules[name].parameters(), self._config.clip, error_if_nonfinite=True
-            )
+            parameters = self._modules[name].parameters()
+            clip_gradients(name, parameters, self._config.clip, step=self.steps + 1)
             self.optimizers[name].step()
 
     def _parameters(self, *names: str) -> Iterator[nn.Parameter]:
