@@ -74,6 +74,7 @@ class FakeCell(Node):
         self.servo_status = 0
         self.servo_talks = True
         self.refuse_pause = False
+        self.pause_takes = 0.0
         self.paused = True
         self.command_type: int | None = None
         self.pause_requests: list[bool] = []
@@ -220,6 +221,7 @@ class FakeCell(Node):
 
     def _on_pause(self, request: Any, response: Any) -> Any:
         self.pause_requests.append(request.data)
+        time.sleep(self.pause_takes)
         response.success = not self.refuse_pause
         response.message = "not today" if self.refuse_pause else ""
         if response.success:

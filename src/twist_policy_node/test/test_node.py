@@ -327,6 +327,16 @@ def test_a_signal_stops_the_arm_pauses_servo_and_ends_with_code_0(
     assert "Traceback" not in stand.log()
 
 
+def test_a_servo_that_does_not_answer_at_the_end_is_told_of(stand: Any) -> None:
+    process = stand.start("forward")
+    assert stand.change_state(Transition.TRANSITION_CONFIGURE)
+    assert stand.activate(), stand.log()
+    stand.wait_for(lambda: len(stand.cell.steps) >= 3, "three steps")
+    stand.cell.pause_takes = 1.5
+    assert stand.signal(process, signal.SIGINT) == 0, stand.log()
+    assert "Servo did not answer within 0.5 s that it is paused" in stand.log()
+
+
 @pytest.mark.parametrize("delay", [0.3, 0.8, 1.5, 2.5])
 def test_a_signal_while_starting_ends_with_code_0(stand: Any, delay: float) -> None:
     process = stand.start("forward", autostart=True)

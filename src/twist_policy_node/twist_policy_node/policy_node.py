@@ -69,6 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         deadline = time.monotonic() + _PAUSE_TIMEOUT
         while node.pausing and time.monotonic() < deadline:
             executor.spin_once(timeout_sec=0.02)
+        if node.pausing:
+            node.get_logger().warning(
+                f"Servo did not answer within {_PAUSE_TIMEOUT:g} s that it is paused; standing "
+                "still was commanded, and it halts by its own time-out"
+            )
     finally:
         # Whatever happened above, the arm is not left moving.
         node.stand_still()
