@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import (
     PRESETS,
+    ConfigurationError,
     TrainingConfig,
     split_arguments,
     with_arguments,
@@ -41,6 +42,9 @@ TESTED_FRAMES = 2048
 
 def main() -> None:
     """Trains and prints the table."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
     own, others = split_arguments(sys.argv[1:], {"run": "", "steps": "1000"})
     steps, arguments = int(own["steps"]), others or ["student.tool_spot=false"]
     if steps < 1:
@@ -50,6 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=run.parent if run else None) as temporary:
         folder = Path(temporary)
         config = PRESETS["smoke"] if run is None else settings_of(run)
+        other = with_arguments(config, arguments)  # refuses what cannot be before it takes minutes
         if run is not None:
             take_data_from(run, config, folder)
         pipeline = Pipeline(dataclasses.replace(config, processes=1), folder, folder / "checkpoint")
@@ -60,7 +65,7 @@ def main() -> None:
         )
         for title, settings in {
             "as it is": config,
-            " ".join(arguments): with_arguments(config, arguments),
+            " ".join(arguments): other,
         }.items():
             student = _warmed_up(pipeline, settings, learned, steps, title)
             for where, error in _errors(pipeline, student, held_back).items():
@@ -121,4 +126,7 @@ def _errors(
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None

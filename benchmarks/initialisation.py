@@ -17,7 +17,12 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from twist_training.configuration import TrainingConfig, parse_arguments, split_arguments
+from twist_training.configuration import (
+    ConfigurationError,
+    TrainingConfig,
+    parse_arguments,
+    split_arguments,
+)
 from twist_training.modules.networks import initialise
 from twist_training.progress import ProgressBar
 from twist_training.rollout import make_environments
@@ -31,6 +36,9 @@ TERMS = ("state", "reward", "kl")
 
 def main() -> None:
     """Trains and prints the table."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return
     given, arguments = split_arguments(sys.argv[1:], {"steps": "1000", "seeds": "2"})
     own = {name: int(value) for name, value in given.items()}
     if min(own.values()) < 1:
@@ -81,4 +89,7 @@ def _learn(config: TrainingConfig, reset: object, steps: int, description: str) 
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None

@@ -54,6 +54,9 @@ that fits. What is left: other arithmetic, and Python."""
 def main() -> None:
     """Measures and prints a table, or serves one process of the measurement."""
     arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return
     if arguments[:1] == ["--processes"]:
         print(_process_count(arguments[1:]))
         return
@@ -61,7 +64,7 @@ def main() -> None:
         _serve(arguments[1:])
         return
     # Not above: a process that serves imports what its work tree has, which may be older.
-    from twist_training.configuration import split_arguments
+    from twist_training.configuration import ConfigurationError, parse_arguments, split_arguments
 
     own, arguments = split_arguments(arguments, {"baseline": "", "than": "", "steps": "20"})
     steps = int(own["steps"])
@@ -72,6 +75,11 @@ def main() -> None:
             versions[own["baseline"]] = (tree, arguments)
         if own["than"]:
             versions[own["than"]] = (ROOT, replaced(arguments, own["than"].split(",")))
+        try:
+            for _, settings in versions.values():
+                parse_arguments(settings)
+        except ConfigurationError as error:
+            raise SystemExit(str(error)) from None
         servers = {
             name: stack.enter_context(_Server(*version)) for name, version in versions.items()
         }

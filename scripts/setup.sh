@@ -22,6 +22,11 @@ case "${1:-}" in
   *) fail "unknown argument '$1'." "Expected: scripts/setup.sh [--dev]" ;;
 esac
 
+case $PWD in
+  *[[:space:]]*) fail "the repository's path holds a space: '$PWD'." \
+    "Move it: neither colcon nor the programs in .venv/ bear one." ;;
+esac
+
 # --- which ROS -----------------------------------------------------------------------------------
 installed_ros=''
 for distro in "${ROS_DISTRO:-}" jazzy kilted rolling; do
@@ -202,7 +207,7 @@ install_base() {
     step "build tools" pip_install -r requirements/build.txt -r requirements/ros-distro.txt
   fi
   step "PyTorch, MuJoCo and the rest" \
-    pip_install -r requirements/runtime.txt -r "$ros_requirements"
+    pip_install -r requirements/runtime.txt -r requirements/build.txt -r "$ros_requirements"
   printf '%s\n' "$base_stamp" >.venv/setup-stamp
 }
 [ "$base_done" ] || install_base

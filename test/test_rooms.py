@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,8 @@ def manifest_keys(modules: set[str], package: str) -> set[str]:
     found = tops(modules)
     keys = {top for top in found if top.startswith("twist_") and top != package}
     keys |= uses_ros(modules) - OPTIONAL_ROS
+    if any(module.startswith("torch.utils.tensorboard") for module in modules):
+        keys.add(ROSDEP_KEYS["tensorboard"])
     return keys | {ROSDEP_KEYS[top] for top in found if top in ROSDEP_KEYS}
 
 
@@ -192,5 +195,16 @@ def test_the_manifest_names_what_the_package_imports(package: str) -> None:
     missing = set()
     for path in (SOURCE / package / package).rglob("*.py"):
         keys = manifest_keys(imported_modules(path.read_text()), package)
-        missing |= {key for key in keys if f"depend>{key}</" not in manifest}
+        missing |= {key for key in keys if f"exec_depend>{key}</" not in manifest}
     assert not missing
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_manifest_names_what_the_tests_import_and_no_more(package: str) -> None:
+    manifest = (SOURCE / package / "package.xml").read_text()
+    keys = {"python3-pytest", "python3-pytest-timeout"}
+    for path in (SOURCE / package / "test").rglob("*.py"):
+        keys |= manifest_keys(imported_modules(path.read_text()), package)
+    missing = {key for key in keys if f"depend>{key}</" not in manifest}
+    named = set(re.findall("<test_depend>(.+?)</", manifest))
+    assert (missing, named - keys - {"launch_testing"}) == (set(), set())

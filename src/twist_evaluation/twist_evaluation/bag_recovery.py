@@ -118,7 +118,11 @@ def _readable_records(path: Path) -> Iterator[McapRecord]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``twist-recover``; exit code 0 when every folder was recovered."""
-    parser = argparse.ArgumentParser(prog="twist-recover", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="twist-recover",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folders", nargs="+", type=Path, help="bag, or folder of bags")
     options = parser.parse_args(arguments)
     failures = 0

@@ -257,7 +257,11 @@ def lines(comparison: Comparison) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``twist-compare``; 0 when there is a comparison, else 2."""
-    parser = argparse.ArgumentParser(prog="twist-compare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="twist-compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "folders", type=Path, nargs="+", help="one blind comparison, or two folders"
     )

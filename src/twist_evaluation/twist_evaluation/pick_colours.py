@@ -93,7 +93,11 @@ def shown_masks(frame: Image, model: ColourModel) -> Image:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of ``twist-colours``; 0 when the file was written, else 2."""
-    parser = argparse.ArgumentParser(prog="twist-colours", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="twist-colours",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source", type=Path, help="picture file, or folder of a bag")
     parser.add_argument("--cube", type=_pixel, help="COLUMN,ROW of a pixel on the cube")
     parser.add_argument("--goal", type=_pixel, help="COLUMN,ROW of a pixel on the goal")

@@ -92,7 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 when every bag is shown, 1 when some could not be read, 2 when there is nothing to show.
     """
-    parser = argparse.ArgumentParser(prog="twist-report", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="twist-report",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help="output folder of an evaluation, or one bag")
     parser.add_argument("--out", type=Path, help="folder for page and video (default: FOLDER)")
     parser.add_argument("--no-video", action="store_true", help="make the page only")
