@@ -26,7 +26,6 @@ def write_camera(path: Path, sideways: float = 0.0) -> None:
     lens = CameraIntrinsics.from_model(model)
     pose = RigidTransform.from_quaternion(model.position, model.orientation)
     moved = pose.moved([0.0, 0.0, 0.0, 0.0, sideways, 0.0])
-    lens = dataclasses.replace(lens, cx=lens.cx - 0.5, cy=lens.cy - 0.5)
     CameraFile("panda_link0", lens, moved, {}).save(path)
 
 

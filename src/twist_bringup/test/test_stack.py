@@ -12,7 +12,12 @@ import pytest
 
 from twist_bringup.executables import check_packages, check_programs, command_of
 from twist_bringup.options import ARGUMENTS, StackOptions
-from twist_bringup.robot_profile import ProfileError, config_folder, load_robot_profile
+from twist_bringup.robot_profile import (
+    ProfileError,
+    config_folder,
+    load_robot_profile,
+    load_yaml,
+)
 from twist_bringup.stack import Process, StackError, complete, describe
 
 CHOICES = {argument.name: argument.choices for argument in ARGUMENTS if argument.choices}
@@ -159,6 +164,21 @@ def test_a_real_arm_is_not_moved_by_pictures_of_something_else(camera: str, bag:
         describe(options)
     assert describe(dataclasses.replace(options, dry_run=True)).processes
     assert describe(dataclasses.replace(options, robot="sim")).processes
+
+
+@pytest.mark.parametrize(("mode", "timeout"), [("pose", 0.1), ("twist", 0.06)])
+def test_the_servo_stand_in_has_the_labs_parameters(mode: str, timeout: float) -> None:
+    twin = describe(StackOptions(command_mode=mode)).process("servo_node")
+    values = twin.parameter_tree()["moveit_servo"]
+    assert values["incoming_command_timeout"] == timeout
+    lab = load_yaml(config_folder() / "servo_common.yaml")["moveit_servo"]
+    assert values["scale"] == lab["scale"]
+
+
+def test_trials_are_told_under_which_conditions_they_are_run() -> None:
+    runner = describe(StackOptions(speed=0.25)).process("trial_runner")
+    told = dict(runner.parameters)["conditions"]
+    assert str(told).startswith("robot=sim camera=sim servo=embedded command_mode=pose speed=0.25 ")
 
 
 def test_no_trial_is_long_enough_for_the_recorder_to_give_up(tmp_path: Path) -> None:

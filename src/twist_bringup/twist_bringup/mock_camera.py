@@ -169,6 +169,10 @@ def _recorded_messages(bag: Path) -> Iterator[tuple[int, bytes]]:
         raise MockCameraError(f"cannot read the bag {bag}: {error}") from error
 
 
+_CONTROL_RATE = 10.0
+"""Policy steps a second."""
+
+
 class MockCamera(Node):
     """Publishes ``camera/camera/color/image_raw`` and ``camera_info`` at a fixed rate.
 
@@ -198,6 +202,12 @@ class MockCamera(Node):
         self._good = advertise(self, Header, "~/good_frames", 10)
         steady_timer(self, 1.0 / rate, self._on_timer)
         self.get_logger().info(f"{bag or 'synthetic frames'} at {rate:g} Hz")
+        if bag and rate < _CONTROL_RATE:
+            self.get_logger().warning(
+                f"a policy acts {_CONTROL_RATE:g} times a second and stops at {rate:g} pictures a "
+                "second (camera_silent): give it a bag that was recorded with the recorder's "
+                "image_rate 0.0, by params_file:="
+            )
 
     def _on_timer(self) -> None:
         fault = self.get_parameter("fault").value

@@ -322,6 +322,9 @@ def _servo_stand_in(options: StackOptions, profile: RobotProfile) -> Process:
         package="twist_sim",
         executable="servo_stand_in",
         module="twist_sim.ros.servo_stand_in",
+        # What it knows of the lab's Servo's parameters has the lab's values.
+        parameter_file="servo_common.yaml",
+        parameter_overlays=(f"servo_{options.command_mode}.yaml",),
         parameters=(
             ("task", options.task),
             ("moveit_servo.joint_topic", profile.joint_states),
@@ -465,6 +468,7 @@ def _trial_runner(options: StackOptions) -> Process:
             ("resume", options.resume),
             ("seeds", options.seeds),
             ("compare_with", options.compare_with),
+            ("conditions", _conditions(options)),
             *trial_parameters(options),
             ("reference_service", "camera_reference/check" if options.reference else ""),
             # More than the policy takes to give up arming: its message names what is missing.
@@ -477,6 +481,20 @@ def _trial_runner(options: StackOptions) -> Process:
         # It asks the policy to stop and the recorder to close the bag; either may be the dead one.
         stop_grace=15.0,
     )
+
+
+def _conditions(options: StackOptions) -> str:
+    """What a trial's result depends on, beside task, layout and checkpoint."""
+    told = {
+        "robot": options.robot,
+        "camera": options.camera_source,
+        "servo": options.servo_source,
+        "command_mode": options.command_mode,
+        "speed": f"{options.speed:g}",
+        "appearance": options.appearance,
+        "judge": options.judge_source,
+    }
+    return " ".join(f"{name}={value}" for name, value in told.items())
 
 
 def _absolute(path: str) -> str:

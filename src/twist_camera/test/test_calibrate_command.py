@@ -34,10 +34,9 @@ POINT = 72 / 25.4 * 1000
 
 
 def trained_camera(contract: PolicyContract, **change: float) -> CameraFile:
-    """The contract's camera as a camera file, with the half pixel between the two conventions."""
+    """The contract's camera as a camera file."""
     model = contract.camera
-    lens = CameraIntrinsics.from_model(model)
-    lens = dataclasses.replace(lens, cx=lens.cx - 0.5, cy=lens.cy - 0.5, **change)
+    lens = dataclasses.replace(CameraIntrinsics.from_model(model), **change)
     pose = RigidTransform.from_quaternion(model.position, model.orientation)
     return CameraFile("panda_link0", lens, pose, {})
 

@@ -72,7 +72,7 @@ def true_shift(contract: PolicyContract, jitter: CameraJitter) -> float:
         pose.translation + pose.rotation @ np.asarray(jitter.translation),
     )
     local = moved.inverse().apply(table_points(model, contract.image))
-    pixels = CameraIntrinsics.from_model(model).project(local[:, :2] / local[:, 2:])
+    pixels = CameraIntrinsics.from_model(model).project(local[:, :2] / local[:, 2:]) + 0.5
     return float(np.linalg.norm(pixels - crop_points(contract.image), axis=1).max())
 
 

@@ -256,24 +256,26 @@ def _cut_off_bag(folder: Path, sent: list[bytes]) -> None:
     file.write_bytes(file.read_bytes()[:-1000])
 
 
+@pytest.mark.parametrize("inside", ["", "seed1"])
 def test_killed_recording_is_recovered_with_its_custom_data(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    inside: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sent = [_payload(400_000, seed) for seed in range(10)]
-    _cut_off_bag(tmp_path / "out" / "bag", sent)
+    bag = tmp_path / "out" / inside / "bag"
+    _cut_off_bag(bag, sent)
     with pytest.raises(BagError, match="twist-recover"):
-        read_metadata(tmp_path / "out" / "bag")
+        read_metadata(bag)
 
     assert recover_main([str(tmp_path / "out")]) == 0
 
     assert "recovered" in capsys.readouterr().out
-    written = [data for _, _, data in _messages(tmp_path / "out" / "bag")]
+    written = [data for _, _, data in _messages(bag)]
     assert len(written) >= 6
     assert written == sent[: len(written)]
-    custom = read_metadata(tmp_path / "out" / "bag")["custom_data"]
+    custom = read_metadata(bag)["custom_data"]
     assert custom["trial"] == "3"
     assert custom["outcome"] == "aborted"
-    assert sorted(p.name for p in (tmp_path / "out" / "bag").iterdir()) == [
+    assert sorted(p.name for p in bag.iterdir()) == [
         "bag.mcap",
         "metadata.yaml",
     ]

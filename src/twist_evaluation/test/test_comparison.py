@@ -16,7 +16,7 @@ from twist_evaluation.blind_comparison import (
     read_sealed,
     write_sealed,
 )
-from twist_evaluation.campaign import comparable, parse_seeds, plan_campaign
+from twist_evaluation.campaign import Campaign, comparable, parse_seeds, plan_campaign
 from twist_evaluation.comparison import compare_blind, compare_folders, lines, main
 from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, evaluation_setup
 from twist_evaluation.report_evidence import read_evidence
@@ -137,6 +137,19 @@ def test_the_seal_stays_closed_until_every_run_is_made(
     finish(tmp_path, sealed, {1: [(S, F)] * 2})
     assert main([str(tmp_path)]) == 2
     assert "stays sealed" in capsys.readouterr().err
+
+
+def test_a_seed_that_was_not_begun_is_still_to_be_made(
+    checkpoints: tuple[Path, Path], tmp_path: Path
+) -> None:
+    sealed = SealedComparison.draw(two(checkpoints), (1, 2), 1)
+    write_sealed(sealed, tmp_path / SEALED_FILE)
+    identity = EvaluationIdentity("block_push", 1, 2, 7, sealed.seal)
+    results = ResultsFolder(tmp_path / "seed1", identity, resume=False)
+    for number in range(2):
+        results.add(TrialReport(number, S))
+    with pytest.raises(ResultsError, match="2 of 2 runs of seed 2 are still to be made"):
+        compare_blind(tmp_path)
 
 
 def test_the_seal_stays_closed_while_runs_may_be_repeated_unless_nobody_will(
@@ -263,6 +276,47 @@ def test_a_comparison_is_resumed_with_its_own_order_or_refused(
         plan_campaign(tmp_path, setup, (1, 2), 5, resume=True, compare=checkpoints)
     with pytest.raises(ResultsError, match="seals another comparison"):
         plan_campaign(tmp_path, setup, (1, 2), 4, resume=True, compare=checkpoints[::-1])
+
+
+def test_a_folder_holds_one_evaluation(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    def plan(folder: str, *seeds: int, resume: bool = True, **more: object) -> Campaign:
+        return plan_campaign(tmp_path / folder, setup, seeds, 2, resume=resume, **more)  # type: ignore[arg-type]
+
+    def begin(folder: str, *seeds: int, **more: object) -> None:
+        for stage in plan(folder, *seeds, resume=False, **more).stages:
+            stage.results.add(TrialReport(0, S))
+
+    begin("several", 1, 2)
+    plan("several", 1, 2)
+    plan("several", 1, 2, 3)
+    for seeds in ((1,), (1, 3), (3,)):
+        for resume in (True, False):
+            with pytest.raises(ResultsError, match="continue with seeds:=1,2"):
+                plan("several", *seeds, resume=resume)
+    begin("one", 1)
+    with pytest.raises(ResultsError, match="an evaluation of one seed"):
+        plan("one", 1, 2)
+    begin("blind", 1, compare=checkpoints)
+    with pytest.raises(ResultsError, match="a blind comparison: continue it with compare_with"):
+        plan("blind", 1)
+
+
+def test_trials_of_other_conditions_do_not_mix(setup: EvaluationSetup, tmp_path: Path) -> None:
+    def plan(conditions: str, resume: bool = True) -> Campaign:
+        return plan_campaign(tmp_path, setup, (1,), 2, resume=resume, conditions=conditions)
+
+    plan("robot=fr3 speed=0.1", resume=False).stages[0].results.add(TrialReport(0, S))
+    plan("robot=fr3 speed=0.1")
+    plan("")  # not told
+    with pytest.raises(ResultsError, match=r"conditions: speed=0\.1 there, speed=1 asked"):
+        plan("robot=fr3 speed=1")
+    file = tmp_path / "results.json"
+    old = json.loads(file.read_text())
+    del old["conditions"]  # of an earlier version
+    file.write_text(json.dumps(old))
+    plan("robot=fr3 speed=1")
 
 
 def test_links_that_tell_nothing_are_removed_at_the_end(

@@ -24,7 +24,13 @@ from twist_evaluation.observer.table_observer import (
     SceneSizes,
 )
 from twist_evaluation.operator_judge import OperatorJudge
-from twist_evaluation.operator_prompt import NoAnswer, NobodyThere, Question, TerminalOperator
+from twist_evaluation.operator_prompt import (
+    NoAnswer,
+    NobodyThere,
+    Question,
+    TerminalOperator,
+    read_lines,
+)
 from twist_evaluation.placement_guide import PlacementGuide
 from twist_evaluation.trial_stand import ObjectLayout, TrialAborted
 from twist_sim.task_card import load_task_card
@@ -210,6 +216,20 @@ def test_only_a_key_is_an_answer_and_the_end_of_the_input_is_none() -> None:
     assert operator.ask(question) == "s"
     assert "'' is none of s, n; there is no default" in said
     assert "'yes' is none of s, n; there is no default" in said
+
+
+def test_a_byte_that_is_no_text_is_not_the_end_of_all_answers() -> None:
+    lines: SimpleQueue[Any] = SimpleQueue()
+    read_lines(io.TextIOWrapper(io.BytesIO(b"\xe4\ns\n"), encoding="utf-8"), lines, "end")
+    assert [lines.get_nowait() for _ in range(3)] == ["\ufffd\n", "s\n", "end"]
+
+    class Broken(io.StringIO):
+        def __next__(self) -> str:
+            raise OSError("the terminal is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        read_lines(Broken(), lines, "end")
+    assert lines.get_nowait() == "end"
 
 
 def test_a_closed_terminal_answers_nothing_now_and_later() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from twist_evaluation.results import (
     Tally,
     TrialReport,
 )
+from twist_evaluation.trial_plan import OnePolicy
 from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
 from twist_evaluation.trial_stand import (
     Interrupted,
@@ -215,6 +217,22 @@ def test_all_trials_judged_is_a_complete_evaluation(bench: Bench) -> None:
 def test_a_trial_that_was_slowed_down_says_so(bench: Bench, speed: float, note: str) -> None:
     bench.stand.speed = speed
     assert bench.run(trials=1).reports[0].note == note
+
+
+def test_a_blind_comparison_shows_nothing_that_tells_two_policies_apart(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run(trials=1)
+    assert any("surprise" in line and "p99" in line for line in bench.lines)
+    bench.folder, bench.lines[:] = bench.folder.with_name("blind"), []
+    bench.stand.published.clear()
+    monkeypatch.setattr(OnePolicy, "blind", True)
+    bench.run(trials=1)
+    assert not any("surprise" in line or "p99" in line for line in bench.lines)
+    (told,) = bench.stand.published
+    assert math.isnan(told.mean_surprise)
+    assert math.isnan(told.p99_latency)
+    assert bench.results()[0]["mean_surprise"] > 0.0, "the results keep it"
 
 
 def test_every_bag_says_what_trial_it_is_and_how_it_ended(bench: Bench) -> None:

@@ -127,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     failures = 0
     for folder in options.folders:
-        bags = [folder] if is_cut_off(folder) else sorted(filter(is_cut_off, folder.glob("*")))
+        inside = (*folder.glob("*"), *folder.glob("seed*/*"))
+        bags = [folder] if is_cut_off(folder) else sorted(filter(is_cut_off, inside))
         if not bags:
             print(f"{folder}: no cut-off bag here")
         for bag in bags:

@@ -115,6 +115,8 @@ class BlindPlan:
         folder: where each run's checkpoint is linked under a name that tells nothing.
     """
 
+    blind = True
+
     def __init__(self, sealed: SealedComparison, seed: int, folder: Path) -> None:
         self._sealed = sealed
         self._seed = seed

@@ -16,7 +16,13 @@ from twist_evaluation.blind_comparison import (
     write_sealed,
 )
 from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, read_manifest
-from twist_evaluation.results import EvaluationIdentity, ResultsError, ResultsFolder, tally
+from twist_evaluation.results import (
+    RESULTS_FILE,
+    EvaluationIdentity,
+    ResultsError,
+    ResultsFolder,
+    tally,
+)
 from twist_evaluation.trial_plan import OnePolicy, TrialPlan
 from twist_evaluation.trial_runner import EvaluationEnd
 
@@ -96,6 +102,7 @@ def plan_campaign(
     resume: bool,
     compare: tuple[Path, Path] | None = None,
     shuffle_seed: int | None = None,
+    conditions: str = "",
 ) -> Campaign:
     """Makes the folders; with two checkpoints, seals which runs when.
 
@@ -107,11 +114,13 @@ def plan_campaign(
         resume: whether to go on with what is in `output`.
         compare: folders of two checkpoints to compare.
         shuffle_seed: makes the order of a comparison repeatable.
+        conditions: see `EvaluationIdentity`.
 
     Raises:
         SetupError: the checkpoints cannot be compared.
-        ResultsError: `output` holds other results.
+        ResultsError: `output` holds other results, also by other seeds or of a comparison.
     """
+    _refuse_another(output, seeds, compare is not None)
     sealed = None
     if compare is not None:
         candidates = comparable(compare, setup)
@@ -124,6 +133,7 @@ def plan_campaign(
             trials if sealed is None else 2 * trials,
             setup.episode_steps,
             setup.checkpoint if sealed is None else sealed.seal,
+            conditions,
         )
         folder = output if len(seeds) == 1 else output / f"seed{seed}"
         results = ResultsFolder(folder, identity, resume=resume)
@@ -132,6 +142,26 @@ def plan_campaign(
             plan = BlindPlan(sealed, seed, folder / ".blind")
         stages.append(Stage(identity, results, plan))
     return Campaign(output, tuple(stages), sealed)
+
+
+def _refuse_another(output: Path, seeds: Sequence[int], compared: bool) -> None:
+    """Two evaluations in one folder would be told as one.
+
+    Raises:
+        ResultsError: what is in `output` is of other seeds, or of a comparison where none is asked.
+    """
+    of_seeds = {path.parent.name: path for path in output.glob(f"seed*/{RESULTS_FILE}")}
+    wanted = {f"seed{seed}" for seed in seeds} if len(seeds) > 1 else set()
+    there = ""
+    if (output / SEALED_FILE).exists() and not compared:
+        there = "a blind comparison: continue it with compare_with:=<the second checkpoint>"
+    elif wanted and (output / RESULTS_FILE).exists():
+        there = "an evaluation of one seed: continue it with seed:=<that seed> and without seeds"
+    elif others := sorted(of_seeds.keys() - wanted):
+        numbers = ",".join(sorted((name[4:] for name in of_seeds), key=lambda n: (len(n), n)))
+        there = f"results of {', '.join(others)}: continue with seeds:={numbers}"
+    if there:
+        raise ResultsError(f"{output} holds {there}. Or choose another output folder.")
 
 
 def comparable(folders: tuple[Path, Path], setup: EvaluationSetup) -> tuple[Candidate, Candidate]:

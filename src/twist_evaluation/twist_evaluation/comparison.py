@@ -144,6 +144,8 @@ def compare_blind(folder: Path, *, as_it_is: bool = False) -> Comparison:
     pairs, again, repeatable = [], 0, 0
     for seed, order in sealed.orders.items():
         inside = folder if len(sealed.orders) == 1 else folder / f"seed{seed}"
+        if not (inside / RESULTS_FILE).exists():
+            raise ResultsError(_still_to_be_made(2 * len(order), 2 * len(order), seed))
         identity, reports, superseded = read_all_results(inside / RESULTS_FILE)
         if identity.checkpoint != sealed.seal:
             raise ResultsError(
@@ -153,10 +155,7 @@ def compare_blind(folder: Path, *, as_it_is: bool = False) -> Comparison:
         by_number = {report.trial: report for report in reports}
         missing = [number for number in range(2 * len(order)) if number not in by_number]
         if missing:
-            raise ResultsError(
-                f"{len(missing)} of {2 * len(order)} runs of seed {seed} are still to be made; the "
-                "mapping stays sealed until then. Continue with resume:=true"
-            )
+            raise ResultsError(_still_to_be_made(len(missing), 2 * len(order), seed))
         repeatable += sum(report.outcome in OPEN for report in reports)
         again += len(superseded)
         for trial, leading in enumerate(order):
@@ -173,6 +172,13 @@ def compare_blind(folder: Path, *, as_it_is: bool = False) -> Comparison:
         _mark_as_opened(folder)
     names = (_name(sealed.candidates[0]), _name(sealed.candidates[1]))
     return Comparison(names, tuple(pairs), again)
+
+
+def _still_to_be_made(missing: int, planned: int, seed: int) -> str:
+    return (
+        f"{missing} of {planned} runs of seed {seed} are still to be made; the mapping stays "
+        "sealed until then. Continue with resume:=true"
+    )
 
 
 def _mark_as_opened(folder: Path) -> None:

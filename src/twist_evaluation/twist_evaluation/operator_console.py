@@ -19,7 +19,7 @@ import rclpy
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from twist_evaluation.operator_prompt import Question
+from twist_evaluation.operator_prompt import Question, read_lines
 from twist_msgs.msg import OperatorQuestion
 from twist_msgs.srv import AnswerQuestion
 from twist_nodes.endpoints import LATCHED
@@ -84,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rclpy.try_shutdown()
         return 2
     typed: SimpleQueue[Any] = SimpleQueue()
-    threading.Thread(target=_read, args=(typed,), name="terminal", daemon=True).start()
+    reading = (sys.stdin, typed, _END)
+    threading.Thread(target=read_lines, args=reading, name="terminal", daemon=True).start()
     print("waiting for questions of the trial runner; Ctrl-D or Ctrl-C ends this console")
     try:
         with spinning(node):
@@ -110,12 +111,6 @@ def _answer_what_is_typed(node: OperatorConsole, typed: SimpleQueue[Any]) -> Non
     finally:
         if node.asked:
             node.answer("")
-
-
-def _read(typed: SimpleQueue[Any]) -> None:
-    for line in sys.stdin:
-        typed.put(line)
-    typed.put(_END)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ through the graph, where the node ``operator_console`` shows the question in a t
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -109,9 +110,21 @@ class TerminalOperator:
         return NoAnswer("the terminal was closed")
 
     def _read(self) -> None:
-        for line in self._source:
-            self._lines.put(line)
-        self._lines.put(_END)
+        read_lines(self._source, self._lines, _END)
+
+
+def read_lines(source: TextIO, lines: SimpleQueue[Any], end: object) -> None:
+    """Puts the lines of `source` into `lines`, and `end` after them, however they end.
+
+    A byte that is no text is a wrong answer, not the end of all answers.
+    """
+    try:
+        if isinstance(source, io.TextIOWrapper):
+            source.reconfigure(errors="replace")
+        for line in source:
+            lines.put(line)
+    finally:
+        lines.put(end)
 
 
 class NobodyThere:

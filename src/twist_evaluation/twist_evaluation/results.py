@@ -48,6 +48,8 @@ class EvaluationIdentity:
         trials: how many are planned.
         episode_steps: policy steps of one episode.
         checkpoint: identity of the checkpoint; empty when not told.
+        conditions: under which its trials are run, ``robot=fr3 speed=0.1 ...``; empty when not
+            told.
     """
 
     task: str
@@ -55,6 +57,7 @@ class EvaluationIdentity:
     trials: int
     episode_steps: int
     checkpoint: str
+    conditions: str = ""
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,12 @@ def read_all_results(
                 f"{_FORMAT_VERSION}. Read it with the release that wrote it."
             )
         identity = EvaluationIdentity(
-            **{name.name: document[name.name] for name in dataclasses.fields(EvaluationIdentity)}
+            **{
+                field.name: document[field.name]
+                for field in dataclasses.fields(EvaluationIdentity)
+                if field.name != "conditions"
+            },
+            conditions=document.get("conditions", ""),  # not kept by earlier versions
         )
         return (
             identity,
@@ -265,8 +273,15 @@ def _require_same(mine: EvaluationIdentity, found: EvaluationIdentity, path: Pat
     differences = [
         f"{field.name}: {getattr(found, field.name)!r} there, {getattr(mine, field.name)!r} asked"
         for field in dataclasses.fields(EvaluationIdentity)
-        if field.name != "trials" and getattr(mine, field.name) != getattr(found, field.name)
+        if field.name not in ("trials", "conditions")
+        and getattr(mine, field.name) != getattr(found, field.name)
     ]
+    if mine.conditions and found.conditions and mine.conditions != found.conditions:
+        there, asked = set(found.conditions.split()), set(mine.conditions.split())
+        differences.append(
+            f"conditions: {' '.join(sorted(there - asked))} there, "
+            f"{' '.join(sorted(asked - there))} asked"
+        )
     if mine.trials < found.trials:
         differences.append(f"trials: {found.trials} there, only {mine.trials} asked")
     if differences:

@@ -23,7 +23,13 @@ class PlannedRun:
 
 
 class TrialPlan(Protocol):
-    """Maps the number of a run to what it is."""
+    """Maps the number of a run to what it is.
+
+    Attributes:
+        blind: whether nobody may know which policy runs.
+    """
+
+    blind: bool
 
     def run(self, number: int) -> PlannedRun:
         """The run with this 0-based number."""
@@ -31,6 +37,8 @@ class TrialPlan(Protocol):
 
 class OnePolicy:
     """Every trial once, with the policy that is loaded."""
+
+    blind = False
 
     def run(self, number: int) -> PlannedRun:
         """Run `number` is trial `number`."""

@@ -10,6 +10,7 @@ evaluation: then something is broken that trying again won't mend.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +157,10 @@ class TrialRunner:
                 f"({error.strerror or error}); free space or make it writable"
             ) from error
         counts = self._counts()
+        if self._plan.blind:
+            # How surprised and how fast a policy is tells two of them apart.
+            nothing = float("nan")
+            report = dataclasses.replace(report, mean_surprise=nothing, p99_latency=nothing)
         self._say(trial_line(report, counts))
         with contextlib.suppress(Exception):
             self._stand.publish_result(report)
@@ -301,6 +306,7 @@ class TrialRunner:
             "seed": str(identity.seed),
             "checkpoint": planned.checkpoint_label or identity.checkpoint,
             "episode_steps": str(identity.episode_steps),
+            "conditions": identity.conditions,
             **self._rules.custom_data,
         }
 

@@ -50,6 +50,9 @@ PARAMETERS = (
     ParameterRow(
         "shuffle_seed", -1, "makes the order of a comparison repeatable; -1: random", (-1, 2**31)
     ),
+    ParameterRow(
+        "conditions", "", "robot, speed and so on, name=value each: trials of others do not mix"
+    ),
     ParameterRow("judge", "truth", f"who judges: {', '.join(JUDGES)}"),
     ParameterRow("place", False, "have a person put the objects in place, checked by the camera"),
     ParameterRow("camera_file", "", "calibration for the judge; empty: the contract's camera"),
@@ -118,6 +121,7 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         resume=values["resume"],
         compare=_compared(checkpoint, values["compare_with"]),
         shuffle_seed=values["shuffle_seed"] if values["shuffle_seed"] >= 0 else None,
+        conditions=values["conditions"],
     )
     stand = RosStand(
         node,

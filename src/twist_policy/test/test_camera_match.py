@@ -26,10 +26,16 @@ def test_the_camera_trained_with_has_no_shift(contract: PolicyContract) -> None:
     assert (shift.total, shift.distortion) == (0.0, 0.0)
 
 
+def test_ros_counts_pixels_from_the_middle_of_the_first_one(contract: PolicyContract) -> None:
+    lens, model = found(contract), contract.camera
+    assert (lens.cx, lens.cy) == (model.cx - 0.5, model.cy - 0.5)
+
+
 def test_a_shifted_principal_point_and_another_focal_length_are_measured_in_pixels(
     contract: PolicyContract,
 ) -> None:
-    moved = found(contract, cx=contract.camera.cx + 3.0, cy=contract.camera.cy - 4.0)
+    same = found(contract)
+    moved = found(contract, cx=same.cx + 3.0, cy=same.cy - 4.0)
     assert intrinsic_shift(contract.camera, contract.image, moved).total == pytest.approx(5.0)
     # Magnifying by 1 % moves a point by 1 % of its distance from the principal point.
     zoomed = found(contract, fx=contract.camera.fx * 1.01, fy=contract.camera.fy * 1.01)

@@ -33,8 +33,8 @@ class CameraIntrinsics:
         height: frame height, pixels.
         fx: focal length along x, pixels.
         fy: focal length along y, pixels.
-        cx: principal point x, pixels.
-        cy: principal point y, pixels.
+        cx: principal point x, pixels from the middle of the first one, as ROS and OpenCV count.
+        cy: principal point y, likewise.
         distortion_model: ``plumb_bob``, ``rational_polynomial``, ``equidistant``; empty for none.
         distortion: the model's coefficients, in the order that ROS and OpenCV use.
     """
@@ -68,8 +68,9 @@ class CameraIntrinsics:
 
     @classmethod
     def from_model(cls, camera: CameraModel) -> CameraIntrinsics:
-        """The intrinsics of a contract's pinhole camera."""
-        return cls(camera.width, camera.height, camera.fx, camera.fy, camera.cx, camera.cy)
+        """The intrinsics of a contract's pinhole camera, which counts from the pixel's edge."""
+        cx, cy = camera.cx - 0.5, camera.cy - 0.5
+        return cls(camera.width, camera.height, camera.fx, camera.fy, cx, cy)
 
     def project(self, rays: NDArray[np.float64], *, distorted: bool = True) -> NDArray[np.float64]:
         """Pixels of rays.
@@ -150,7 +151,8 @@ def intrinsic_shift(
         )
     points = crop_points(image)
     rays = (points - (trained.cx, trained.cy)) / (trained.fx, trained.fy)
-    seen, straight = found.project(rays), found.project(rays, distorted=False)
+    # The points count from the pixel's edge, as images are cut.
+    seen, straight = found.project(rays) + 0.5, found.project(rays, distorted=False) + 0.5
     return IntrinsicShift(
         float(np.linalg.norm(seen - points, axis=1).max()),
         float(np.linalg.norm(seen - straight, axis=1).max()),

@@ -32,7 +32,9 @@ def camera(ros_domain_id: int, contract: PolicyContract) -> Iterator[Any]:
             width=int(values["width"]), height=model.height, distortion_model="plumb_bob"
         )
         if values["fx"]:
-            k = [values["fx"], 0.0, values["cx"], 0.0, model.fy, model.cy, 0.0, 0.0, 1.0]
+            # From the middle of the first pixel; the contract counts from its edge.
+            cx, cy = values["cx"] - 0.5, model.cy - 0.5
+            k = [values["fx"], 0.0, cx, 0.0, model.fy, cy, 0.0, 0.0, 1.0]
             message.k, message.d = k, [0.0] * 5
         camera._serialized = None
         while camera._serialized is None:

@@ -84,7 +84,8 @@ def test_a_frame_is_a_lit_rgb_picture_with_the_cards_size_and_calibration(stand)
     assert red.sum() > 500, "the goal disc is not in the picture"
     assert blue.sum() > 200, "the cube is not in the picture"
     camera = CARD.camera.model()
-    np.testing.assert_allclose(info.k, [camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1])
+    cx, cy = camera.cx - 0.5, camera.cy - 0.5  # from the middle of the first pixel
+    np.testing.assert_allclose(info.k, [camera.fx, 0, cx, 0, camera.fy, cy, 0, 0, 1])
 
 
 def test_joint_states_and_tip_pose_describe_the_home_posture(stand):

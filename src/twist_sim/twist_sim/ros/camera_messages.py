@@ -45,15 +45,19 @@ class ImageComposer:
 
 
 def camera_info(camera: CameraModel) -> CameraInfo:
-    """The calibration of a pinhole camera without distortion."""
+    """The calibration of a pinhole camera without distortion.
+
+    ROS counts pixels from the middle of the first one, the camera model from its edge.
+    """
+    cx, cy = camera.cx - 0.5, camera.cy - 0.5
     message = CameraInfo(height=camera.height, width=camera.width, distortion_model="plumb_bob")
     message.header.frame_id = OPTICAL_FRAME
     message.d = [0.0] * 5
-    message.k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    message.k = [camera.fx, 0.0, cx, 0.0, camera.fy, cy, 0.0, 0.0, 1.0]
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     message.p = [
-        *(camera.fx, 0.0, camera.cx, 0.0),
-        *(0.0, camera.fy, camera.cy, 0.0),
+        *(camera.fx, 0.0, cx, 0.0),
+        *(0.0, camera.fy, cy, 0.0),
         *(0.0, 0.0, 1.0, 0.0),
     ]
     return message

@@ -7,6 +7,7 @@ Same topics, services, time-outs, status codes and failure modes as ``moveit_ser
 
 from __future__ import annotations
 
+import time
 from array import array
 from typing import Any
 
@@ -130,7 +131,7 @@ class ServoStandIn(Node):
         )
         self._logic = ServoLogic(config, self._arm, self._arm.limits, self._arm.posture)
         self._joint_state_timeout = float(values["joint_state_timeout"])
-        self._last_joint_state = self._seconds()
+        self._last_joint_state = time.monotonic()
         self._last_status = StatusCode.NO_WARNING
         self._joint_order: tuple[list[str], list[int]] | None = None
 
@@ -180,7 +181,7 @@ class ServoStandIn(Node):
         except CommandRejected as error:
             self._warn(str(error))
             return
-        self._last_joint_state = self._seconds()
+        self._last_joint_state = time.monotonic()
 
     def _on_pose(self, message: PoseStamped) -> None:
         p, q = message.pose.position, message.pose.orientation
@@ -227,13 +228,12 @@ class ServoStandIn(Node):
         return response
 
     def _on_timer(self) -> None:
-        now = self._seconds()
-        if now - self._last_joint_state > self._joint_state_timeout:
+        if time.monotonic() - self._last_joint_state > self._joint_state_timeout:
             raise FatalNodeError(
                 f"no valid joint state for {self._joint_state_timeout} s on "
                 f"{self._joint_states.topic_name}: is the robot running?"
             )
-        tick = self._logic.tick(now)
+        tick = self._logic.tick(self._seconds())
         if tick is None:
             return
         self._statuses.publish(
