@@ -172,7 +172,7 @@ def test_the_servo_stand_in_has_the_labs_parameters(mode: str, timeout: float) -
     values = twin.parameter_tree()["moveit_servo"]
     assert values["incoming_command_timeout"] == timeout
     lab = load_yaml(config_folder() / "servo_common.yaml")["moveit_servo"]
-    assert values["scale"] == lab["scale"]
+    assert values["scale"] == {name: lab["scale"][name] for name in ("linear", "rotational")}
 
 
 def test_trials_are_told_under_which_conditions_they_are_run() -> None:

@@ -322,16 +322,39 @@ def _servo_stand_in(options: StackOptions, profile: RobotProfile) -> Process:
         package="twist_sim",
         executable="servo_stand_in",
         module="twist_sim.ros.servo_stand_in",
-        # What it knows of the lab's Servo's parameters has the lab's values.
-        parameter_file="servo_common.yaml",
-        parameter_overlays=(f"servo_{options.command_mode}.yaml",),
         parameters=(
             ("task", options.task),
+            *_servo_values(options.command_mode),
             ("moveit_servo.joint_topic", profile.joint_states),
             ("moveit_servo.command_out_topic", profile.joint_trajectory),
         ),
         stop_stage=2,
     )
+
+
+_OF_SERVO = (
+    "publish_period",
+    "incoming_command_timeout",
+    "scale.linear",
+    "scale.rotational",
+    "lower_singularity_threshold",
+    "hard_stop_singularity_threshold",
+)
+"""Parameters of the lab's Servo that the stand-in has, too."""
+
+
+def _servo_values(command_mode: str) -> list[tuple[str, ParameterValue]]:
+    """The lab's values of `_OF_SERVO`."""
+    tree: dict[str, Any] = {}
+    for file in ("servo_common.yaml", f"servo_{command_mode}.yaml"):
+        _lay_over(tree, load_yaml(config_folder() / file))
+    values: list[tuple[str, ParameterValue]] = []
+    for name in (f"moveit_servo.{name}" for name in _OF_SERVO):
+        branch: Any = tree
+        for key in name.split("."):
+            branch = branch[key]
+        values.append((name, branch))
+    return values
 
 
 def _moveit_servo(options: StackOptions, profile: RobotProfile) -> Process:
