@@ -169,8 +169,8 @@ def _recorded_messages(bag: Path) -> Iterator[tuple[int, bytes]]:
         raise MockCameraError(f"cannot read the bag {bag}: {error}") from error
 
 
-_CONTROL_RATE = 10.0
-"""Policy steps a second."""
+_LOWEST_RATE = 6.0
+"""Pictures a second below which a policy stops: `frame_interval_limit` is 0.17 s."""
 
 
 class MockCamera(Node):
@@ -202,11 +202,10 @@ class MockCamera(Node):
         self._good = advertise(self, Header, "~/good_frames", 10)
         steady_timer(self, 1.0 / rate, self._on_timer)
         self.get_logger().info(f"{bag or 'synthetic frames'} at {rate:g} Hz")
-        if bag and rate < _CONTROL_RATE:
+        if bag and rate < _LOWEST_RATE:
             self.get_logger().warning(
-                f"a policy acts {_CONTROL_RATE:g} times a second and stops at {rate:g} pictures a "
-                "second (camera_silent): give it a bag that was recorded with the recorder's "
-                "image_rate 0.0, by params_file:="
+                f"a policy stops at {rate:g} pictures a second (camera_silent): give it a bag that "
+                "was recorded with the recorder's image_rate 0.0, by params_file:="
             )
 
     def _on_timer(self) -> None:

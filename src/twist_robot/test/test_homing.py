@@ -225,6 +225,17 @@ def test_an_arm_that_cannot_be_held_is_an_emergency(message: str) -> None:
     assert "use the emergency stop" in cell.homing.error
 
 
+def test_an_arm_of_which_nobody_knows_where_it_stands_cannot_be_held() -> None:
+    cell = stand(attempts=2, arrival_timeout=1.0)
+    cell.ends_at = HOME.array() + 0.02
+    cell.run(1.5)
+    cell.joint_states_on = False
+    cell.run(3.0)
+    assert cell.homing.over
+    assert cell.held == []
+    assert "(the joint states stopped) and may push on" in cell.homing.error
+
+
 def test_a_mover_that_leaves_nothing_pulling_needs_no_hold() -> None:
     cell = stand(attempts=1, arrival_timeout=1.0)
     cell.ends_at = HOME.array() + 0.3

@@ -21,7 +21,7 @@ import numpy as np
 
 from twist_robot.motion.arrival import ArrivalCheck, JointReading
 from twist_robot.motion.joint_targets import FloatArray, JointTarget, TargetError
-from twist_robot.motion.motions import Motion, MotionRequest, MotionState, Mover
+from twist_robot.motion.motions import FailedMotion, Motion, MotionRequest, MotionState, Mover
 
 _CANCEL_TIMEOUT = 5.0
 """Seconds in which a cancelled motion has to end."""
@@ -276,8 +276,9 @@ class Homing:
 
     def _hold(self, now: float) -> None:
         positions = self._fresh_positions(now)
-        self._motion = None
-        if positions is not None:
+        if positions is None:
+            self._motion = FailedMotion("the joint states stopped")
+        else:
             here = JointTarget("where it stands", self._target.joints, tuple(positions))
             self._motion = self._mover.hold(here, now)
         self._go_to(HomingStep.HOLDING, now)
