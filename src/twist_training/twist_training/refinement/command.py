@@ -12,6 +12,7 @@ from twist_training.configuration import (
     MACHINE_SETTINGS,
     ConfigurationError,
     TrainingConfig,
+    parse_arguments,
     validate,
     with_arguments,
 )
@@ -39,12 +40,14 @@ def main(arguments: list[str]) -> None:
     if not settings.run:
         raise ConfigurationError("run is missing: name the folder of a finished run")
     settings.validate()
+    # What would be wrong for any run; whether a graph can be recorded depends on the run's device.
+    parse_arguments([a for a in machine if not a.startswith("cuda_graph=")])
     source = Path(settings.run)
     folder = Path(settings.output or f"{source}_refined")
     if folder.resolve() == source.resolve():
         raise ConfigurationError("output must be another folder than run, which stays as it is")
     config = with_arguments(settings_of(source), machine)
-    validate(config)  # a machine's settings may not go with those of the run
+    validate(config)
     settings = _possible(settings, config)
     with locked(folder):
         if is_first_process():
