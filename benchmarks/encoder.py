@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import (
     PRESETS,
-    ConfigurationError,
     TrainingConfig,
+    run_script,
     split_arguments,
     with_arguments,
 )
@@ -42,9 +42,6 @@ TESTED_FRAMES = 2048
 
 def main() -> None:
     """Trains and prints the table."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
     own, others = split_arguments(sys.argv[1:], {"run": "", "steps": "1000"})
     steps, arguments = int(own["steps"]), others or ["student.tool_spot=false"]
     if steps < 1:
@@ -126,7 +123,4 @@ def _errors(
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ConfigurationError as error:
-        raise SystemExit(str(error)) from None
+    run_script(main, __doc__)

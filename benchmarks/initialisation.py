@@ -18,9 +18,9 @@ import numpy as np
 from torch import nn
 
 from twist_training.configuration import (
-    ConfigurationError,
     TrainingConfig,
     parse_arguments,
+    run_script,
     split_arguments,
 )
 from twist_training.modules.networks import initialise
@@ -36,9 +36,6 @@ TERMS = ("state", "reward", "kl")
 
 def main() -> None:
     """Trains and prints the table."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(__doc__)
-        return
     given, arguments = split_arguments(sys.argv[1:], {"steps": "1000", "seeds": "2"})
     own = {name: int(value) for name, value in given.items()}
     if min(own.values()) < 1:
@@ -89,7 +86,4 @@ def _learn(config: TrainingConfig, reset: object, steps: int, description: str) 
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ConfigurationError as error:
-        raise SystemExit(str(error)) from None
+    run_script(main, __doc__)

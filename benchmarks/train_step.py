@@ -54,9 +54,6 @@ that fits. What is left: other arithmetic, and Python."""
 def main() -> None:
     """Measures and prints a table, or serves one process of the measurement."""
     arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return
     if arguments[:1] == ["--processes"]:
         print(_process_count(arguments[1:]))
         return
@@ -64,9 +61,15 @@ def main() -> None:
         _serve(arguments[1:])
         return
     # Not above: a process that serves imports what its work tree has, which may be older.
-    from twist_training.configuration import ConfigurationError, parse_arguments, split_arguments
+    from twist_training.configuration import run_script
 
-    own, arguments = split_arguments(arguments, {"baseline": "", "than": "", "steps": "20"})
+    run_script(_compare, __doc__)
+
+
+def _compare() -> None:
+    from twist_training.configuration import parse_arguments, split_arguments
+
+    own, arguments = split_arguments(sys.argv[1:], {"baseline": "", "than": "", "steps": "20"})
     steps = int(own["steps"])
     with contextlib.ExitStack() as stack:
         versions = {"this work tree": (ROOT, arguments)}
@@ -75,11 +78,8 @@ def main() -> None:
             versions[own["baseline"]] = (tree, arguments)
         if own["than"]:
             versions[own["than"]] = (ROOT, replaced(arguments, own["than"].split(",")))
-        try:
-            for _, settings in versions.values():
-                parse_arguments(settings)
-        except ConfigurationError as error:
-            raise SystemExit(str(error)) from None
+        for _, settings in versions.values():
+            parse_arguments(settings)  # refuses here what every process would
         servers = {
             name: stack.enter_context(_Server(*version)) for name, version in versions.items()
         }

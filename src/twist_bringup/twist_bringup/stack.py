@@ -8,7 +8,7 @@ starts the same description without ``ros2 launch``; neither adds or leaves out 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -113,10 +113,7 @@ class Process:
             ProfileError: the parameter file cannot be read.
             MoveItError: the robot's description cannot be loaded.
         """
-        tree: dict[str, Any] = {}
-        for file in (self.parameter_file, *self.parameter_overlays):
-            if file:
-                _lay_over(tree, load_yaml(config_folder() / file))
+        tree = _from_files(filter(None, (self.parameter_file, *self.parameter_overlays)))
         if self.moveit is not None:
             tree.update(moveit_parameters(self.moveit))
         for name, value in self.parameters:
@@ -345,9 +342,7 @@ _OF_SERVO = (
 
 def _servo_values(command_mode: str) -> list[tuple[str, ParameterValue]]:
     """The lab's values of `_OF_SERVO`."""
-    tree: dict[str, Any] = {}
-    for file in ("servo_common.yaml", f"servo_{command_mode}.yaml"):
-        _lay_over(tree, load_yaml(config_folder() / file))
+    tree = _from_files(("servo_common.yaml", f"servo_{command_mode}.yaml"))
     values: list[tuple[str, ParameterValue]] = []
     for name in (f"moveit_servo.{name}" for name in _OF_SERVO):
         branch: Any = tree
@@ -536,6 +531,14 @@ def _shipped(task: str) -> Path:
 
 def _apt(package: str) -> str:
     return f"sudo apt install ros-$ROS_DISTRO-{package}, then source the ROS installation again"
+
+
+def _from_files(files: Iterable[str]) -> dict[str, Any]:
+    """The mappings in files below ``config``, each laid over those before it."""
+    tree: dict[str, Any] = {}
+    for file in files:
+        _lay_over(tree, load_yaml(config_folder() / file))
+    return tree
 
 
 def _lay_over(tree: dict[str, Any], overlay: Mapping[str, Any]) -> None:

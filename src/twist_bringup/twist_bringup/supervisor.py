@@ -21,10 +21,10 @@ from enum import Enum
 from types import FrameType
 
 from twist_bringup.stack import Process, StackError
+from twist_nodes.end_signals import END_SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 _CLEAN_CODES = (0, -signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 TERMINATE_GRACE = 2.0
@@ -125,7 +125,7 @@ class Supervisor:
         """
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        handled = (*_STOP_SIGNALS, signal.SIGCHLD)
+        handled = (*END_SIGNALS, signal.SIGCHLD)
         previous = {number: signal.signal(number, self._on_signal) for number in handled}
         self._selector.register(read_end, selectors.EVENT_READ, None)
         failure: StackError | None = None

@@ -249,6 +249,12 @@ def until(condition: Any, timeout: float = 20.0) -> None:
         time.sleep(0.01)
 
 
+def moveit_when_ready(planner: PlannerProcess, client: ActionClient) -> MoveItMover:
+    mover = moveit(planner, client)
+    until(lambda: mover.missing() == "")
+    return mover
+
+
 def over(motion: Any, now: float = 0.0) -> MotionState:
     until(lambda: motion.poll(now) is not MotionState.RUNNING)
     return motion.poll(now)
@@ -259,8 +265,7 @@ def test_moveit_plans_around_table_and_tool_after_the_lift_and_its_plan_is_follo
 ) -> None:
     client = ActionClient()
     planner = fake_moveit(start=list(ABOVE.positions))
-    mover = moveit(planner, client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(planner, client)
     motion = mover.start(REQUEST, 0.0)
     assert np.allclose(client.goals[0].trajectory.points[-1].positions, ABOVE.positions)
     client.accept()
@@ -286,8 +291,9 @@ def test_what_moveit_planned_is_sent_from_where_the_arm_stands_within_both_limit
 ) -> None:
     client = ActionClient()
     seen = START + 0.01  # MoveIt's own reading of the joint states
-    mover = moveit(fake_moveit(start=seen.tolist(), middle=(START + 0.02).tolist()), client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(
+        fake_moveit(start=seen.tolist(), middle=(START + 0.02).tolist()), client
+    )
     motion = mover.start(MotionRequest(START, None, HOME), 0.0)
     until(lambda: motion.poll(0.0) is MotionState.RUNNING and len(client.goals) == 1)
     points = client.goals[0].trajectory.points
@@ -317,8 +323,7 @@ def test_a_plan_that_fails_or_makes_no_sense_is_not_followed(
     fake_moveit: Any, play: dict[str, Any], message: str
 ) -> None:
     client = ActionClient()
-    mover = moveit(fake_moveit(**{"start": START.tolist(), **play}), client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(fake_moveit(**{"start": START.tolist(), **play}), client)
     motion = mover.start(MotionRequest(START, None, HOME), 0.0)
     assert over(motion) is MotionState.FAILED
     assert message in motion.message
@@ -329,15 +334,13 @@ def test_a_planner_that_hangs_is_given_up_and_a_cancelled_plan_not_followed(
     fake_moveit: Any,
 ) -> None:
     client = ActionClient()
-    mover = moveit(fake_moveit(start=START.tolist(), hang=True), client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(fake_moveit(start=START.tolist(), hang=True), client)
     motion = mover.start(MotionRequest(START, None, HOME), 0.0)
     assert motion.poll(20.0) is MotionState.RUNNING
     assert motion.poll(21.1) is MotionState.FAILED
     assert "no answer in time" in motion.message
 
-    mover = moveit(fake_moveit(start=START.tolist()), client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(fake_moveit(start=START.tolist()), client)
     motion = mover.start(MotionRequest(START, None, HOME), 0.0)
     motion.cancel()
     assert over(motion) is MotionState.FAILED
@@ -348,15 +351,13 @@ def test_a_plan_that_is_cancelled_is_over_at_once_and_its_answer_is_nobody_elses
     fake_moveit: Any,
 ) -> None:
     client = ActionClient()
-    mover = moveit(fake_moveit(start=START.tolist(), hang=True), client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(fake_moveit(start=START.tolist(), hang=True), client)
     motion = mover.start(MotionRequest(START, None, HOME), 0.0)
     motion.cancel()
     assert motion.poll(0.1) is MotionState.FAILED
     assert motion.message == "cancelled"
 
-    mover = moveit(fake_moveit(start=START.tolist()), client)
-    until(lambda: mover.missing() == "")
+    mover = moveit_when_ready(fake_moveit(start=START.tolist()), client)
     mover.start(MotionRequest(START, None, HOME), 0.0).cancel()
     motion = mover.start(MotionRequest(START, None, ABOVE), 0.0)
     until(lambda: motion.poll(0.1) is not MotionState.RUNNING or bool(client.goals))

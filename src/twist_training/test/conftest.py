@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for random_data
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules beside the tests
 
 
 @pytest.fixture(autouse=True)

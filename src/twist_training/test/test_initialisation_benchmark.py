@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from benchmark_scripts import load_benchmark
 
 from twist_training.configuration import parse_arguments
 from twist_training.session import Session
 from twist_training.teacher_policy import Teacher
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "initialisation.py"
-
 
 @pytest.fixture
 def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("initialisation", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("initialisation")
 
 
 def test_its_seeds_begin_with_the_one_that_is_given(

@@ -46,7 +46,7 @@ def test_a_row_that_two_processes_wrote_counts_once(tmp_path: Path) -> None:
     path = tmp_path / "table.jsonl"
     for _ in range(2):
         with ResultTable(path, about=ABOUT, key=("trial",)) as table:
-            table.rows.clear(), table._seen.clear()  # as if opened at the same time
+            table._seen.clear()  # as if opened at the same time
             table.add({"trial": 0, "success": True})
     assert path.read_text().count('"trial": 0') == 2
     with ResultTable(path, about=ABOUT, key=("trial",)) as table:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
-from pathlib import Path
+
+from benchmark_scripts import BENCHMARKS, load_benchmark
 
 from twist_training.configuration import parse_arguments
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "train_step.py"
-
 
 def test_other_settings_take_the_place_of_those_with_their_names() -> None:
-    spec = importlib.util.spec_from_file_location("train_step", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    benchmark = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(benchmark)
+    benchmark = load_benchmark("train_step")
     arguments = ["preset=cpu", "device=cuda", "cuda_graph=true"]
     others = benchmark.replaced(arguments, ["cuda_graph=false", "fused=false"])
     config = parse_arguments(others)
@@ -25,7 +19,11 @@ def test_other_settings_take_the_place_of_those_with_their_names() -> None:
 
 
 def test_a_setting_that_cannot_be_is_named() -> None:
-    ended = subprocess.run([sys.executable, str(SCRIPT), "batch=3"], capture_output=True, text=True)
+    ended = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "train_step.py"), "batch=3"],
+        capture_output=True,
+        text=True,
+    )
     assert ended.returncode == 1
     assert "unknown setting 'batch'" in ended.stderr
     assert "CalledProcessError" not in ended.stderr

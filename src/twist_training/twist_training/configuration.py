@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -380,6 +382,21 @@ def with_arguments(settings: Settings, arguments: list[str]) -> Settings:
     for name, value in _pairs(arguments).items():
         settings = _replace(settings, name.split("."), value, name)
     return settings
+
+
+def run_script(main: Callable[[], None], doc: str | None) -> None:
+    """Runs a script with arguments like ours; `-h` prints `doc`, and wrong settings end it.
+
+    Raises:
+        SystemExit: a setting is wrong; it says which.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(doc)
+        return
+    try:
+        main()
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None
 
 
 def split_arguments(arguments: list[str], own: dict[str, str]) -> tuple[dict[str, str], list[str]]:

@@ -65,9 +65,10 @@ def card_differences(card: TaskCard, folder: Path, besides: tuple[str, ...] = ()
     """
     if not (folder / CARD).exists():
         return []
-    theirs, mine = _read(folder / CARD), card.to_dict()
-    for key in besides:
-        theirs.pop(key, None), mine.pop(key, None)
+    theirs, mine = (
+        {key: value for key, value in data.items() if key not in besides}
+        for data in (_read(folder / CARD), card.to_dict())
+    )
     return sorted(_differences(theirs, mine))
 
 

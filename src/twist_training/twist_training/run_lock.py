@@ -25,12 +25,12 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 def locked(folder: Path, argument: str = "output") -> Iterator[None]:
     """Makes this run the only one that writes to `folder`, which is made when missing.
 
+    The first of the run's processes has the lock. It is the kernel's: it ends with the process,
+    however that ends, and leaves nothing that would have to be removed.
+
     Args:
         folder: the folder.
         argument: of the command line, that names it.
-
-    The first of the run's processes has the lock. It is the kernel's: it ends with the process,
-    however that ends, and leaves nothing that would have to be removed.
 
     Raises:
         RunError: another process has it; its number is named.

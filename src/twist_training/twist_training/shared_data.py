@@ -12,7 +12,7 @@ from typing import Any
 from twist_sim.task_card import load_task_card
 from twist_training.atomic_files import CHECKSUMS, write_atomically
 from twist_training.configuration import ConfigurationError, TrainingConfig, from_dict
-from twist_training.run_identity import RunError, card_differences
+from twist_training.run_identity import SETTINGS, RunError, card_differences
 from twist_training.storage.images import is_rendered, progress_of
 
 _IMAGES = ("images_replay.npy", "images_collected.npy")
@@ -99,7 +99,7 @@ def settings_of(source: Path) -> TrainingConfig:
         RunError: it is no run.
     """
     try:
-        return from_dict(json.loads((source / "config.json").read_text()))
+        return from_dict(json.loads((source / SETTINGS).read_text()))
     except (OSError, json.JSONDecodeError, ConfigurationError) as error:
         raise RunError(
             f"{source} is not a run folder ({error}); name one that has a config.json"

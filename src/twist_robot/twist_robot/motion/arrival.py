@@ -77,10 +77,7 @@ class ArrivalCheck:
     @property
     def error(self) -> float:
         """Largest distance of a joint from the target, radians; infinite while nothing is known."""
-        positions = None if self._last is None else self._last.of(self._target.joints)
-        if positions is None:
-            return math.inf
-        return max(abs(p - w) for p, w in zip(positions, self._target.positions, strict=True))
+        return max(self._errors(self._last) or [math.inf]) if self._last else math.inf
 
     def explain(self) -> str:
         """What is wrong, in words, with numbers."""
@@ -89,14 +86,10 @@ class ArrivalCheck:
         return self._trouble(self._last) or f"the arm was at {self._target.name} for too short"
 
     def _trouble(self, reading: JointReading) -> str:
-        positions = reading.of(self._target.joints)
-        if positions is None:
+        errors = self._errors(reading)
+        if errors is None:
             missing = [j for j in self._target.joints if j not in reading.positions]
             return f"the joint states lack {', '.join(missing)}"
-        errors = [
-            abs(measured - wanted)
-            for measured, wanted in zip(positions, self._target.positions, strict=True)
-        ]
         worst = max(range(len(errors)), key=errors.__getitem__)
         if errors[worst] > self._tolerance:
             return (
@@ -108,3 +101,13 @@ class ArrivalCheck:
         if speeds[fastest] > self._rest:
             return f"{self._target.joints[fastest]} still moves at {speeds[fastest]:.3f} rad/s"
         return ""
+
+    def _errors(self, reading: JointReading) -> list[float] | None:
+        """How far each joint is from the target, radians; None when one is missing."""
+        positions = reading.of(self._target.joints)
+        if positions is None:
+            return None
+        return [
+            abs(measured - wanted)
+            for measured, wanted in zip(positions, self._target.positions, strict=True)
+        ]

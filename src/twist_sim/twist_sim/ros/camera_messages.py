@@ -9,6 +9,7 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image
 
+from twist_policy.camera_match import CameraIntrinsics
 from twist_policy.contract import CameraModel
 
 OPTICAL_FRAME = "camera_color_optical_frame"
@@ -45,19 +46,16 @@ class ImageComposer:
 
 
 def camera_info(camera: CameraModel) -> CameraInfo:
-    """The calibration of a pinhole camera without distortion.
-
-    ROS counts pixels from the middle of the first one, the camera model from its edge.
-    """
-    cx, cy = camera.cx - 0.5, camera.cy - 0.5
+    """The calibration of a pinhole camera without distortion."""
+    lens = CameraIntrinsics.from_model(camera)
     message = CameraInfo(height=camera.height, width=camera.width, distortion_model="plumb_bob")
     message.header.frame_id = OPTICAL_FRAME
     message.d = [0.0] * 5
-    message.k = [camera.fx, 0.0, cx, 0.0, camera.fy, cy, 0.0, 0.0, 1.0]
+    message.k = [lens.fx, 0.0, lens.cx, 0.0, lens.fy, lens.cy, 0.0, 0.0, 1.0]
     message.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
     message.p = [
-        *(camera.fx, 0.0, cx, 0.0),
-        *(0.0, camera.fy, cy, 0.0),
+        *(lens.fx, 0.0, lens.cx, 0.0),
+        *(0.0, lens.fy, lens.cy, 0.0),
         *(0.0, 0.0, 1.0, 0.0),
     ]
     return message

@@ -11,7 +11,7 @@ from twist_training.configuration import ConfigurationError, with_arguments
 from twist_training.diagnosis.analysis import diagnose
 from twist_training.diagnosis.episodes import KEY, run_episodes
 from twist_training.diagnosis.report import write_report
-from twist_training.robustness.trial import pixels_named
+from twist_training.robustness.trial import about_trials, pixels_named
 from twist_training.run_lock import locked
 from twist_training.storage.result_table import ResultTable
 
@@ -66,12 +66,7 @@ def main(arguments: list[str]) -> None:
     checkpoint = load_checkpoint(settings.checkpoint, expected_task=settings.task or None)
     card = load_task_card(checkpoint.contract.task)
     out = Path(settings.out or f"diagnosis/{checkpoint.identity.replace('@', '_')}")
-    about = {
-        "checkpoint": checkpoint.identity,
-        "task": card.task,
-        "card": card.digest,
-        "pixels": settings.pixels,
-    }
+    about = about_trials(checkpoint, card, settings.pixels)
     with locked(out, "out"), ResultTable(out / "episodes.jsonl", about=about, key=KEY) as table:
         episodes = run_episodes(
             table,

@@ -12,7 +12,7 @@ from twist_training.robustness.factors import NOMINAL, Factor, factors
 from twist_training.robustness.report import write_report
 from twist_training.robustness.runner import KEY, measure
 from twist_training.robustness.summary import summarise
-from twist_training.robustness.trial import pixels_named
+from twist_training.robustness.trial import about_trials, pixels_named
 from twist_training.run_lock import locked
 from twist_training.storage.result_table import ResultTable
 
@@ -62,12 +62,7 @@ def main(arguments: list[str]) -> None:
     card = load_task_card(checkpoint.contract.task)
     chosen = _chosen(settings.factors, factors(card))
     out = Path(settings.out or f"robustness/{checkpoint.identity.replace('@', '_')}")
-    about = {
-        "checkpoint": checkpoint.identity,
-        "task": card.task,
-        "card": card.digest,
-        "pixels": settings.pixels,
-    }
+    about = about_trials(checkpoint, card, settings.pixels)
     with locked(out, "out"), ResultTable(out / TABLE, about=about, key=KEY) as table:
         measure(
             table,

@@ -36,6 +36,16 @@ SETTLING_STEPS = 3
 """First steps of an episode, whose surprise is not counted: the filter starts from nothing."""
 
 
+def about_trials(checkpoint: Checkpoint, card: TaskCard, pixels: str) -> dict[str, str]:
+    """What every trial of a table depends on; see `ResultTable`."""
+    return {
+        "checkpoint": checkpoint.identity,
+        "task": card.task,
+        "card": card.digest,
+        "pixels": pixels,
+    }
+
+
 def pixels_named(name: str) -> Pixels:
     """How a trial is to be rendered, see `TrialWorld`.
 
