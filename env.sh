@@ -11,14 +11,25 @@ else
   _twist_root=$(pwd)
 fi
 
-# _twist_prepend VARIABLE FOLDER: puts FOLDER first in a colon-separated list, once.
+# _twist_remove VARIABLE FOLDER: takes FOLDER out of a colon-separated list, wherever it stands.
+_twist_remove() {
+  eval "_twist_list=:\${$1:-}:"
+  while :; do
+    case $_twist_list in
+      *":$2:"*) _twist_list=${_twist_list%%":$2:"*}:${_twist_list#*":$2:"} ;;
+      *) break ;;
+    esac
+  done
+  _twist_list=${_twist_list#:}
+  export "$1=${_twist_list%:}"
+}
+
+# _twist_prepend VARIABLE FOLDER: puts FOLDER first in a colon-separated list, and only there; also
+# when another checkout's folders were put before it meanwhile.
 _twist_prepend() {
   [ -d "$2" ] || return 0
-  eval "_twist_list=\${$1:-}"
-  case ":$_twist_list:" in
-    *":$2:"*) ;;
-    *) export "$1=$2${_twist_list:+:$_twist_list}" ;;
-  esac
+  _twist_remove "$1" "$2"
+  eval "export \"$1=\$2\${$1:+:\$$1}\""
 }
 
 if [ ! -x "$_twist_root/.venv/bin/python" ]; then
@@ -46,7 +57,7 @@ else
   export VIRTUAL_ENV="$_twist_root/.venv"
   _twist_prepend PATH "$VIRTUAL_ENV/bin"
 
-  for _twist_package in $(ls "$_twist_root/src"); do
+  for _twist_package in $(command ls "$_twist_root/src"); do
     _twist_prefix="$_twist_root/install/$_twist_package"
     [ -d "$_twist_prefix" ] || continue
     _twist_prepend AMENT_PREFIX_PATH "$_twist_prefix"
@@ -59,16 +70,18 @@ else
   done
   _twist_prepend LD_LIBRARY_PATH "$_twist_root/install/twist_msgs/lib"
 
-  if [ -n "${TWIST_FROM_SOURCE:-}" ]; then
-    for _twist_package in $(ls "$_twist_root/src"); do
-      [ -f "$_twist_root/src/$_twist_package/setup.py" ] || continue
+  for _twist_package in $(command ls "$_twist_root/src"); do
+    [ -f "$_twist_root/src/$_twist_package/setup.py" ] || continue
+    if [ -n "${TWIST_FROM_SOURCE:-}" ]; then
       _twist_prepend PYTHONPATH "$_twist_root/src/$_twist_package"
-    done
-  fi
+    else
+      _twist_remove PYTHONPATH "$_twist_root/src/$_twist_package"
+    fi
+  done
 
   # Nothing leaves this machine unless the caller says so.
   export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
 fi
 
-unset -f _twist_prepend
+unset -f _twist_prepend _twist_remove
 unset _twist_root _twist_list _twist_ros _twist_package _twist_prefix _twist_folder

@@ -41,8 +41,9 @@ LOG=$PWD/log/build.log
 heading "Build of$changed"
 
 colcon_build() {
-  # The environment of the build is the same whatever the caller's shell holds.
+  # The build is the same whatever the caller's shell and ~/.colcon/defaults.yaml hold.
   unset PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+  export COLCON_DEFAULTS_FILE=/dev/null
   export PYTHONWARNINGS=ignore
   if [ "$ros" = wheels ]; then
     export AMENT_PREFIX_PATH=$PWD/.venv CMAKE_PREFIX_PATH=$PWD/.venv

@@ -189,7 +189,14 @@ if ! alive || ! holds made-from "$identity"; then
   fi
 fi
 
+# pip writes INSTALLER last: a package without it was cut off by an interrupt, and pip would take it
+# for whole.
+forget_cut_off_packages() {
+  find .venv/lib/python*/site-packages -maxdepth 1 -name '*.dist-info' \
+    ! -exec test -e '{}/INSTALLER' \; -exec rm -rf '{}' + 2>/dev/null || true
+}
 pip_install() {
+  forget_cut_off_packages
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input "$@"
 }
 count() { grep -cE '^[A-Za-z]' "$1"; }

@@ -146,6 +146,40 @@ def test_the_environment_can_be_sourced_twice_and_holds_no_folder_twice() -> Non
 
 
 @pytest.mark.skipif(not built(), reason="env.sh needs the built workspace: make build")
+def test_the_workspace_that_was_sourced_last_comes_first(tmp_path: Path) -> None:
+    # Two checkouts in turn; the other one is a link, so that its folders have other names.
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("src", "install", ".venv", "env.sh"):
+        (other / name).symlink_to(ROOT / name)
+    show = 'printf "%s\\n" "${PATH%%:*}" "${PYTHONPATH%%:*}"'
+    done = shell(f". ./env.sh; . {other}/env.sh; {show}; . ./env.sh; {show}")
+    assert done.returncode == 0, done.stderr
+    theirs, mine = done.stdout.splitlines()[:2], done.stdout.splitlines()[2:]
+    assert all(line.startswith(f"{other}/") for line in theirs)
+    assert all(line.startswith(f"{ROOT}/") for line in mine)
+
+
+@pytest.mark.skipif(not built(), reason="env.sh needs the built workspace: make build")
+def test_the_sources_leave_the_path_with_the_flag_that_put_them_there() -> None:
+    show = 'printf "%s\\n" "$PYTHONPATH"'
+    done = shell(
+        f". ./env.sh; {show}; unset TWIST_FROM_SOURCE; . ./env.sh; {show}", TWIST_FROM_SOURCE="1"
+    )
+    sources, installed = (line.split(":") for line in done.stdout.splitlines())
+    assert str(ROOT / "src" / "twist_policy") in sources
+    assert not any(folder.startswith(f"{ROOT}/src/") for folder in installed)
+
+
+@pytest.mark.skipif(not built(), reason="env.sh needs the built workspace: make build")
+def test_the_environment_does_not_depend_on_the_callers_aliases() -> None:
+    done = shell(
+        "shopt -s expand_aliases; alias ls='ls --color=always'\n. ./env.sh\nrun_stack --help"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not built(), reason="env.sh needs the built workspace: make build")
 def test_the_environment_keeps_ros_on_this_machine_unless_told_otherwise() -> None:
     script = '. ./env.sh; printf %s "$ROS_AUTOMATIC_DISCOVERY_RANGE"'
     assert shell(script).stdout == "LOCALHOST"
@@ -274,6 +308,20 @@ def test_an_interrupted_setup_is_begun_anew(setup: SetupCopy) -> None:
     assert code == 0, errors
     assert "virtual environment" in out
     assert setup.run() == (0, "", "")
+
+
+def test_a_package_that_an_interrupt_cut_off_is_installed_anew(setup: SetupCopy) -> None:
+    assert setup.run()[0] == 0
+    packages = setup.workspace / ".venv" / "lib" / "python3.11" / "site-packages"
+    # pip writes INSTALLER after every file of a package.
+    for name, files in {"whole": ["METADATA", "INSTALLER"], "half": ["METADATA"]}.items():
+        folder = packages / f"{name}-1.0.dist-info"
+        folder.mkdir(parents=True)
+        for file in files:
+            (folder / file).touch()
+    (setup.workspace / ".venv" / "setup-stamp").unlink()
+    assert setup.run()[0] == 0
+    assert [path.name for path in packages.iterdir()] == ["whole-1.0.dist-info"]
 
 
 def test_a_virtual_environment_of_another_maker_is_left_alone(setup: SetupCopy) -> None:
