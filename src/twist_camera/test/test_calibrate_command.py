@@ -92,12 +92,19 @@ def test_the_drawn_rectangles_are_the_board_that_is_detected() -> None:
 
 @pytest.mark.timeout(300)  # rendering; a busy machine takes its time
 def test_a_rehearsed_session_is_solved_checked_and_drawn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     folder, result = str(tmp_path / "session"), str(tmp_path / "camera.yaml")
     checkpoint = ["--checkpoint", str(CHECKPOINT)]
     assert main(["rehearse", folder, "--views", "10", "--seed", "3", *checkpoint]) == 0
     assert main(["rehearse", folder, *checkpoint]) == 1  # never overwritten
+    # The lab's own camera file is no place for a rehearsal's, and a complete session no new one.
+    assert main(["solve", folder]) == 0
+    assert Path(folder, "camera.yaml").is_file()
+    assert not Path("calibration").exists()
+    assert main(["collect", folder, "--views", "10"]) == 1
+    assert "has its 10 views already" in capsys.readouterr().err
     assert main(["solve", folder, "--output", result]) == 0
     out = capsys.readouterr().out
     assert re.search(r"reprojection error: 0\.\d+ pixels", out)

@@ -48,6 +48,8 @@ from twist_camera.session import (
 from twist_policy.camera_match import CameraIntrinsics, CameraMatchError
 
 CAMERA_FILE = Path("calibration/camera.yaml")
+TRUTH = "truth.yaml"
+"""Lies beside the views of a rehearsal."""
 _TOPICS = "/camera/camera/color"
 _ERRORS = (
     BoardError,
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     collect = commands.add_parser("collect", help="take pictures and poses, guided, over ROS")
     collect.add_argument(
-        "folder", type=Path, help="session folder; one that exists is gone on with"
+        "folder", type=Path, help="session folder; an unfinished one is gone on with"
     )
     _add_board(collect)
     _add_mode(collect)
@@ -133,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.0,
         help="--mode table: the print's height above the table, which is its plate's thickness",
     )
-    solve.add_argument("--output", type=Path, default=CAMERA_FILE)
+    solve.add_argument("--output", type=Path, help=f"default: {CAMERA_FILE}")
     solve.add_argument("--robot-mm", type=float, default=0.7, help="1 sigma of the arm's positions")
     solve.add_argument("--robot-deg", type=float, default=0.1, help="1 sigma of its orientations")
     solve.set_defaults(run=_solve)
@@ -207,10 +209,16 @@ def _collect(options: argparse.Namespace) -> int:
     # Imported here: only this needs ROS.
     from twist_camera.ros.terminal_lab import open_lab
 
+    begun = (options.folder / "session.yaml").exists()
+    session = load_session(options.folder) if begun else None
+    if session is not None and session.count >= _views(options):
+        raise SessionError(
+            f"{options.folder} has its {session.count} views already, of where the camera stood "
+            f"then; give a new folder, or --views {session.count + 4} for more of them"
+        )
     with open_lab(options.image_topic, options.info_topic, options.pose_topic) as lab:
         intrinsics, base_frame = lab.describe()
-        if (options.folder / "session.yaml").exists():
-            session = load_session(options.folder)
+        if session is not None:
             if (session.mode, session.spec, session.intrinsics) != (
                 options.mode,
                 _spec(options),
@@ -245,17 +253,20 @@ def _rehearse(options: argparse.Namespace) -> int:
     for view in views:
         session.add(view.image, view.base_to_ee, view.placement, view.touched)
     CameraFile("panda_link0", lens, truth, {"method": "rehearsal: the truth"}).save(
-        options.folder / "truth.yaml"
+        options.folder / TRUTH
     )
     print(
-        f"{count} rendered views in {options.folder}, the truth in {options.folder}/truth.yaml; "
-        f"next: twist-calibrate solve {options.folder} --output {options.folder}/camera.yaml"
+        f"{count} rendered views in {options.folder}, the truth in {options.folder / TRUTH}; "
+        f"next: twist-calibrate solve {options.folder}, which writes its camera file there"
     )
     return 0
 
 
 def _solve(options: argparse.Namespace) -> int:
     session = load_session(options.folder)
+    output = options.output or CAMERA_FILE
+    if options.output is None and (options.folder / TRUTH).exists():
+        output = options.folder / CAMERA_FILE.name  # a rehearsal: no camera stands there
     if options.square_mm is not None:
         session.spec = session.spec.scaled(options.square_mm / 1000)
     rules = CalibrationRules(
@@ -296,9 +307,9 @@ def _solve(options: argparse.Namespace) -> int:
     method = f"{session.mode}, intrinsics {options.intrinsics}"
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     CameraFile(session.base_frame, lens, found.base_to_camera, quality_of(found, method, now)).save(
-        options.output
+        output
     )
-    print(f"written: {options.output}; judge it by eye: twist-calibrate overlay {options.output}")
+    print(f"written: {output}; judge it by eye: twist-calibrate overlay {output}")
     return 0
 
 

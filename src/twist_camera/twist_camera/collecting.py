@@ -167,7 +167,7 @@ def collect_on_table(lab: Lab, session: Session, placements: int, tool_offset: V
         How many placements the session has.
     """
     detector = BoardDetector(session.spec)
-    count = len({view.placement for view in session.views})
+    count = session.count
     columns = session.spec.columns - 1
     last = len(session.spec.corners) - 1
     lab.say(

@@ -121,6 +121,13 @@ class Session:
         return max(found, default=-1) + 1
 
     @property
+    def count(self) -> int:
+        """Views of a board on the gripper, or placements of one on the table."""
+        if self.mode == "hand":
+            return len(self.views)
+        return len({view.placement for view in self.views})
+
+    @property
     def next_placement(self) -> int:
         """One more than any placement of the board on the table has."""
         return max((view.placement for view in self.views), default=-1) + 1
