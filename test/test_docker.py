@@ -63,6 +63,7 @@ ROS_PACKAGES = {
     "moveit_py",
     "moveit_resources_panda_moveit_config",
     "moveit_servo",
+    "pinocchio",
     "nav_msgs",
     "rcl_interfaces",
     "rclpy",
@@ -262,7 +263,8 @@ def test_the_entry_point_is_valid_shell_and_sources_ros_the_underlay_and_ours_in
     path = ROOT / "docker/robot/entrypoint.sh"
     subprocess.run(["bash", "-n", str(path)], check=True)
     text = path.read_text()
-    order = [text.index(part) for part in ("/opt/ros/", ". /underlay/install", "/opt/twist/env.sh")]
+    parts = ("/opt/ros/", '. "$underlay/install', "/opt/twist/env.sh")
+    order = [text.index(part) for part in parts]
     assert order == sorted(order)
     (entry,) = of(ROOT / "docker/robot/Dockerfile", "ENTRYPOINT")
     installed = next(c for c in of(ROOT / "docker/robot/Dockerfile", "COPY") if "entrypoint" in c)
@@ -283,7 +285,7 @@ def test_a_service_is_built_from_a_file_that_exists_and_mounts_what_git_does_not
             source = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume["source"])
             assert source.startswith("../")
             assert f"{source.removeprefix('../')}/" in ignored_by_git
-            assert volume["target"].startswith(("/opt/twist/", "/underlay"))
+            assert volume["target"].startswith(("/opt/twist/", "${FRANKA_WS:-/underlay}"))
 
 
 def test_the_robot_service_has_devices_real_time_limits_network_and_domain() -> None:
@@ -296,7 +298,7 @@ def test_the_robot_service_has_devices_real_time_limits_network_and_domain() -> 
         v for v in robot["volumes"] if isinstance(v, str)
     }
     assert robot["environment"]["ROS_DOMAIN_ID"] == "${ROS_DOMAIN_ID:-0}"
-    underlay = [v for v in robot["volumes"] if isinstance(v, dict) and v["target"] == "/underlay"]
+    underlay = [v for v in robot["volumes"] if isinstance(v, dict) and "FRANKA_WS" in v["target"]]
     assert underlay[0]["read_only"] is True
 
 
