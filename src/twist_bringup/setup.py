@@ -20,7 +20,7 @@ setup(
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",
-    maintainer_email="maintainers@twist-robotics.dev",
+    maintainer_email="maintainers@twist.example",
     description="The TWIST graph described once, launch files over it, and its runner.",
     license="Apache-2.0",
     entry_points={

@@ -14,6 +14,7 @@ from twist_bringup.camera_roles import camera_problems
 from twist_bringup.options import StackOptions
 from twist_bringup.stack import complete, describe
 from twist_camera.camera_file import CameraFile, contract_of
+from twist_camera.limits import LimitsError
 from twist_camera.rigid_transform import RigidTransform
 from twist_policy.camera_match import CameraIntrinsics
 
@@ -54,6 +55,41 @@ def test_both_drivers_take_the_same_settings_and_only_ours_checks_them_itself() 
         assert dict(policy.remappings)["camera_info"] == "/camera/camera/color/camera_info"
     twin = describe(StackOptions()).process("twist_policy_node")
     assert dict(twin.parameters)["camera_info_required"] is False
+
+
+def test_a_camera_that_runs_already_is_not_started_and_has_to_be_calibrated() -> None:
+    stack = describe(StackOptions(robot="panda", camera="running", dry_run=True))
+    assert not {"camera", "camera_check"} & {process.name for process in stack.processes}
+    assert "realsense2_camera" not in [name for name, _ in stack.packages]
+    assert dict(stack.process("twist_policy_node").parameters)["camera_info_required"] is True
+    (found,) = camera_problems(complete(StackOptions(robot="panda", camera="running")))
+    assert "not calibrated" in found
+
+
+def test_our_own_driver_is_refused_before_the_start_without_its_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = StackOptions(robot="panda", camera="pyrealsense", dry_run=True)
+    monkeypatch.setattr("twist_bringup.camera_roles.find_spec", lambda name: None)
+    (found,) = camera_problems(complete(lab))
+    assert "pip install pyrealsense2" in found
+    monkeypatch.setattr("twist_bringup.camera_roles.find_spec", lambda name: object())
+    assert camera_problems(complete(lab)) == []
+
+
+def test_wrong_limits_are_named_and_not_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong() -> None:
+        raise LimitsError("limits.yaml: position must be above 0")
+
+    monkeypatch.setattr("twist_camera.limits.load_limits", wrong)
+    write_camera(tmp_path / "camera.yaml")
+    lab = StackOptions(
+        robot="panda", checkpoint=str(CHECKPOINT), camera_file=str(tmp_path / "camera.yaml")
+    )
+    (found,) = camera_problems(complete(lab))
+    assert "position must be above 0" in found
 
 
 def test_the_usual_files_are_taken_for_a_real_camera_where_there_are_any(

@@ -80,6 +80,15 @@ def test_a_terminal_that_went_away_does_not_end_the_run(tmp_path: Path) -> None:
     assert len((tmp_path / "node.log").read_text().splitlines()) == 2
 
 
+def test_a_character_that_the_terminal_lacks_does_not_end_the_run(tmp_path: Path) -> None:
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    log = LogLines([NODE], tmp_path, terminal=latin)
+    log.line(NODE, "[WARN] [1.0] [node]: \u0151 \ufffd")
+    log.line(NODE, "[WARN] [1.0] [node]: second")
+    latin.seek(0)
+    assert latin.read().splitlines() == ["node | WARN: ? ?", "node | WARN: second"]
+
+
 def test_a_full_disk_does_not_end_the_run(tmp_path: Path) -> None:
     class Full(io.StringIO):
         def write(self, text: str) -> int:

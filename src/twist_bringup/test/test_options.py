@@ -39,7 +39,10 @@ def test_arguments_have_the_types_of_the_table() -> None:
     ("words", "message"),
     [
         (["robot:=ur5"], "robot:=ur5 is unknown; allowed values: sim, panda, fr3"),
-        (["camera:=webcam"], "allowed values: auto, sim, realsense, pyrealsense, bag, mock"),
+        (
+            ["camera:=webcam"],
+            "allowed values: auto, sim, realsense, pyrealsense, running, bag, mock",
+        ),
         (["servo:=none"], "allowed values: auto, embedded, moveit"),
         (["command_mode:=joint"], "allowed values: pose, twist"),
         (["trials:=many"], "trials:=many is not a whole number"),

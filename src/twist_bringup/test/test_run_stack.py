@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -214,6 +215,34 @@ def test_a_disk_too_small_for_the_recordings_is_named_with_the_cures(
     assert (
         "24 recorded trials" in preflight.problems(stack(tmp_path, checkpoint, **many).options)[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"twist_policy_node: {ros__parameters: {}} # caf\xe9", "cannot be read"),
+        (b"twist_policy_node: {ros__parameters: {speed: 0.1}}", "say speed:=<share> instead"),
+    ],
+)
+def test_a_parameter_file_that_the_results_could_not_tell_of_is_refused(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path, content: bytes, message: str
+) -> None:
+    monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
+    file = tmp_path / "params.yaml"
+    file.write_bytes(content)
+    (found,) = preflight.problems(stack(tmp_path, checkpoint, params_file=str(file)).options)
+    assert message in found
+
+
+def test_an_output_folder_whose_name_is_no_text_is_refused(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(preflight, "_gl_problem", lambda: "")
+    options = dataclasses.replace(
+        stack(tmp_path, checkpoint).options, output=f"{tmp_path}/caf\udce9"
+    )
+    (found,) = preflight.problems(options)
+    assert "no UTF-8 text" in found
 
 
 def test_a_second_checkpoint_and_the_trials_of_every_seed_are_checked_too(

@@ -46,7 +46,8 @@ def test_a_combination_describes_one_of_each_role_or_says_what_to_use(
     assert ("robot_twin" in names) == (robot == "sim")
     assert ("trial_runner" in names) == (robot == "sim")
     twin = robot == "sim" and "camera" not in str(stack.process("robot_twin").remappings)
-    assert names.count("camera") + names.count("mock_camera") + twin == 1
+    shown = names.count("camera") + names.count("mock_camera") + twin
+    assert shown == (camera != "running")
     needed = {package for package, _ in stack.packages}
     assert ("moveit_servo" in needed) == (chosen.servo_source == "moveit")
     assert ("realsense2_camera" in needed) == (chosen.camera_source == "realsense")
@@ -60,6 +61,7 @@ def test_the_newcomers_graph_needs_no_package_of_others() -> None:
 
 
 def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
     stack = describe(StackOptions(robot="fr3"))
     monkeypatch.setenv("AMENT_PREFIX_PATH", "")
     with pytest.raises(StackError) as caught:
@@ -68,6 +70,10 @@ def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.Mon
     assert "sudo apt install ros-$ROS_DISTRO-moveit-servo" in message
     assert "sudo apt install ros-$ROS_DISTRO-realsense2-camera" in message
     assert "franka_ros2" in message
+    # The wheels know of no such packages: ROS itself comes first.
+    monkeypatch.delenv("ROS_DISTRO")
+    with pytest.raises(StackError, match="TWIST_ROS=/opt/ros/jazzy make setup build"):
+        check_packages(describe(StackOptions(servo="moveit")))
 
 
 def test_a_missing_program_says_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +161,14 @@ def test_to_go_on_one_says_with_what() -> None:
     with pytest.raises(StackError, match="resume:=true needs output:=<folder"):
         describe(StackOptions(resume=True))
     assert describe(StackOptions(resume=True, output="bags/monday")).options.resume
+
+
+@pytest.mark.parametrize("given", [{"seeds": "1,2"}, {"compare_with": "b"}, {"resume": True}])
+def test_what_is_about_trials_is_refused_without_trials(given: dict[str, Any]) -> None:
+    lab = {"robot": "fr3", "output": "bags/monday", **given}
+    with pytest.raises(StackError, match="add trials:=<how many>"):
+        describe(StackOptions(**lab))
+    assert describe(StackOptions(**lab, trials=4)).process("trial_runner")
 
 
 @pytest.mark.parametrize(("camera", "bag"), [("mock", ""), ("bag", "bags/monday/trial_000")])

@@ -199,6 +199,17 @@ def test_a_stop_signal_ends_every_process_cleanly(number: int) -> None:
     assert ("b", "closed") in run.lines
 
 
+def test_under_nohup_the_terminal_may_go_away() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = Run({process("a"): NODE, process("b", finishes=True): exits(0, "done")})
+        run.when("b", "done", interrupt(signal.SIGHUP))
+        assert run().cause is Cause.FINISHED
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_lower_stages_have_closed_before_higher_ones_are_asked() -> None:
     first, second = process("first", stop_stage=0), process("second", stop_stage=2)
     run = Run({second: NODE, first: NODE})

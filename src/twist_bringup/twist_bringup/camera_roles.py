@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ IMAGE_TOPIC = "/camera/camera/color/image_raw"
 CAMERA_FILE, REFERENCE = Path("calibration/camera.yaml"), Path("calibration/reference.png")
 """What `twist-calibrate` and `twist-camera-reference` write when they are not told otherwise."""
 WITHOUT = "none"
-LAB_CAMERAS = ("realsense", "pyrealsense")
+LAB_CAMERAS = ("realsense", "pyrealsense", "running")
 _SETTINGS = "realsense.yaml"
 
 
@@ -108,6 +109,11 @@ def camera_problems(options: StackOptions) -> list[str]:
         options: completed.
     """
     found = []
+    if options.camera_source == "pyrealsense" and find_spec("pyrealsense2") is None:
+        found.append(
+            "camera:=pyrealsense needs the Python package pyrealsense2, which is not installed: "
+            ".venv/bin/python -m pip install pyrealsense2; or use camera:=realsense"
+        )
     moves = options.robot != "sim" and not options.dry_run
     if moves and options.camera_source in LAB_CAMERAS and not options.camera_file:
         found.append(
@@ -126,7 +132,7 @@ def camera_problems(options: StackOptions) -> list[str]:
             contract_of,
             load_camera_file,
         )
-        from twist_camera.limits import load_limits
+        from twist_camera.limits import LimitsError, load_limits
         from twist_camera.reference_view import ReferenceViewError, load_reference
         from twist_policy.camera_match import CameraMatchError
     except ImportError as error:
@@ -138,7 +144,7 @@ def camera_problems(options: StackOptions) -> list[str]:
             difference = camera_difference(camera, contract.camera, contract.image)
             problems = difference.problems(load_limits())
             found += [f"camera_file:={camera_file}: {problem}; {_ANEW}" for problem in problems]
-        except (CameraFileError, CameraMatchError) as error:
+        except (CameraFileError, CameraMatchError, LimitsError) as error:
             found.append(f"{error}; {_ANEW}")
     if options.reference:
         try:

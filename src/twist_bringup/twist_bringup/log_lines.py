@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -48,6 +49,9 @@ class LogLines:
         self.folder = folder
         self._verbose = verbose
         self._terminal: TextIO | None = sys.stdout if terminal is None else terminal
+        if isinstance(self._terminal, io.TextIOWrapper):
+            # A character that the terminal's encoding lacks must not end the run.
+            self._terminal.reconfigure(errors="replace")
         self._files: dict[str, IO[str]] = {}
         self._tails: dict[str, deque[tuple[str, bool]]] = {}
         self._showing: dict[str, bool] = {}
@@ -125,6 +129,6 @@ class LogLines:
             return
         try:
             print(text, file=self._terminal, flush=True)
-        except OSError:
+        except (OSError, ValueError):
             # The reader of a pipe went away (`| head`), or the terminal did. The run goes on.
             self._terminal = None

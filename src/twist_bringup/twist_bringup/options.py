@@ -57,9 +57,10 @@ class StackOptions:
     camera: str = _option(
         "auto",
         "sim: the twin's; realsense: realsense2_camera; pyrealsense: this workspace's own "
-        "node; bag: frames of a recorded bag, see `bag`; "
+        "node; running: a driver of your own that runs already, under realsense2_camera's topics; "
+        "bag: frames of a recorded bag, see `bag`; "
         "mock: synthetic frames, for tests; auto: sim for robot:=sim, else realsense.",
-        choices=("auto", "sim", "realsense", "pyrealsense", "bag", "mock"),
+        choices=("auto", "sim", "realsense", "pyrealsense", "running", "bag", "mock"),
     )
     servo: str = _option(
         "auto",

@@ -147,6 +147,10 @@ def _contract_problem(folder: Path, data: Any, task: str, cure: str) -> str:
 def _output_problem(options: StackOptions) -> str:
     output = Path(options.output)
     try:
+        options.output.encode()
+    except UnicodeEncodeError:
+        return f"output:={output} is no UTF-8 text, which bags and results need; give another one"
+    try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         return f"cannot make the output folder {output}: {error}; give output:=<folder>"
@@ -184,11 +188,14 @@ def _params_problem(path: str) -> str:
         return ""
     try:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         return f"params_file:={path} cannot be read: {error}"
     nodes = data.values() if isinstance(data, dict) else [None]
     if not all(isinstance(node, dict) and "ros__parameters" in node for node in nodes):
         return f"params_file:={path} must hold `<node>: {{ros__parameters: {{...}}}}` for each node"
+    if any("speed" in (node["ros__parameters"] or {}) for node in nodes):
+        # The results say at which speed they were made, by what the graph was asked for.
+        return f"params_file:={path} sets `speed`; say speed:=<share> instead"
     return ""
 
 

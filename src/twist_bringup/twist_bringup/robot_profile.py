@@ -211,7 +211,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ProfileError(f"cannot read {path}: {error}") from error
     if not isinstance(data, dict):
         raise ProfileError(f"{path} must hold a mapping, found {type(data).__name__}")

@@ -37,6 +37,7 @@ from twist_bringup.robot_profile import (
     load_robot_profile,
     load_yaml,
 )
+from twist_nodes.ros_packages import install_ros_package
 
 ParameterValue = bool | int | float | str | tuple[bool | int | float | str, ...]
 
@@ -200,7 +201,7 @@ def describe(options: StackOptions) -> Stack:
         processes.append(_robot_state(profile, profile.driver))
     processes += camera_drivers(options)
     if options.camera_source == "realsense":
-        packages.append(("realsense2_camera", _apt("realsense2-camera")))
+        packages.append(("realsense2_camera", install_ros_package("realsense2-camera")))
     elif options.camera_source in ("bag", "mock"):
         processes.append(_mock_camera(options))
     if options.dry_run:
@@ -209,16 +210,20 @@ def describe(options: StackOptions) -> Stack:
         processes.append(_servo_stand_in(options, profile))
     else:
         processes.append(_moveit_servo(options, profile))
-        packages.append(("moveit_servo", _apt("moveit-servo")))
+        packages.append(("moveit_servo", install_ros_package("moveit-servo")))
         packages += _moveit_packages(profile)
     processes.append(_policy_node(options, profile))
     if options.record:
         processes.append(_recorder(options, profile))
     if profile.driver is not None and not options.dry_run:
         processes.append(arm_motion(options, profile))
-        packages += [(n, _apt(n.replace("_", "-"))) for n in arm_motion_packages(profile)]
+        packages += [
+            (n, install_ros_package(n.replace("_", "-"))) for n in arm_motion_packages(profile)
+        ]
     processes += viewers(options, profile)
-    packages += [(name, _apt(name.replace("_", "-"))) for name in viewer_packages(options)]
+    packages += [
+        (name, install_ros_package(name.replace("_", "-"))) for name in viewer_packages(options)
+    ]
     if options.trials:
         processes.append(_trial_runner(options))
     processes += camera_reference(options)
@@ -237,6 +242,12 @@ def _check_combination(options: StackOptions) -> None:
         raise StackError(
             f"camera:={options.camera_source} does not show what the {options.robot} does; use "
             "camera:=realsense to move it, or dry_run:=true to see what the policy would do"
+        )
+    evaluation = [name for name in ("compare_with", "seeds", "resume") if getattr(options, name)]
+    if evaluation and not options.trials:
+        raise StackError(
+            f"{' and '.join(f'{name}:=...' for name in evaluation)} is about trials, and none are "
+            "asked for: add trials:=<how many>"
         )
     if options.seeds:
         # Imported here: the graph of one seed is described without it.
@@ -416,7 +427,7 @@ def _moveit_packages(profile: RobotProfile) -> list[tuple[str, str]]:
     return [
         (
             name,
-            _apt(name.replace("_", "-"))
+            install_ros_package(name.replace("_", "-"))
             if name.startswith("moveit_resources_")
             else f"build {source} with its dependencies",
         )
@@ -527,10 +538,6 @@ def _shipped(task: str) -> Path:
         if candidate.is_dir():
             return candidate
     return here
-
-
-def _apt(package: str) -> str:
-    return f"sudo apt install ros-$ROS_DISTRO-{package}, then source the ROS installation again"
 
 
 def _from_files(files: Iterable[str]) -> dict[str, Any]:

@@ -125,7 +125,9 @@ class Supervisor:
         """
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        handled = (*END_SIGNALS, signal.SIGCHLD)
+        # Under `nohup` a terminal that goes away ends nothing.
+        ends = [s for s in END_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        handled = (*ends, signal.SIGCHLD)
         previous = {number: signal.signal(number, self._on_signal) for number in handled}
         self._selector.register(read_end, selectors.EVENT_READ, None)
         failure: StackError | None = None
