@@ -1,4 +1,4 @@
-"""The table of rooms in the design: which package may import which, and who may use ROS."""
+"""The rooms of the workspace: which package may import which, and who may use ROS."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ setup(
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",
-    maintainer_email="maintainers@twist-robotics.dev",
+    maintainer_email="maintainers@twist.example",
     description="Trials, one bag per trial, success observers, statistics and reports.",
     license="Apache-2.0",
     entry_points={

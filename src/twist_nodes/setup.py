@@ -15,7 +15,7 @@ setup(
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",
-    maintainer_email="maintainers@twist-robotics.dev",
+    maintainer_email="maintainers@twist.example",
     description="What the rclpy nodes of this workspace have in common.",
     license="Apache-2.0",
 )

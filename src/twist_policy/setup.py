@@ -15,7 +15,7 @@ setup(
     python_requires=">=3.11",
     zip_safe=False,
     maintainer="TWIST maintainers",
-    maintainer_email="maintainers@twist-robotics.dev",
+    maintainer_email="maintainers@twist.example",
     description="What decides and bounds a motion.",
     license="Apache-2.0",
 )

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="picture file, or folder of a bag")
     parser.add_argument("--cube", type=_pixel, help="COLUMN,ROW of a pixel on the cube")
     parser.add_argument("--goal", type=_pixel, help="COLUMN,ROW of a pixel on the goal")
-    parser.add_argument("--out", type=Path, default=Path("colours.json"))
+    parser.add_argument("--output", type=Path, default=Path("colours.json"))
     parser.add_argument("--check", type=Path, help="picture to write, to see what was recognised")
     options = parser.parse_args(arguments)
     if (options.cube is None) != (options.goal is None):
@@ -112,14 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if cube is None:
             cube, goal = click(frame, ("cube", "goal"))
         model = fit_colours(frame, cube, goal)
-        save_colours(model, options.out)
+        save_colours(model, options.output)
         if options.check is not None:
             picture = shown_masks(frame, model)
             cv2.imwrite(str(options.check), np.ascontiguousarray(picture[..., ::-1]))
     except (ColourError, OSError, cv2.error) as error:
         print(f"twist-colours: {error}", file=sys.stderr)
         return 2
-    print(f"{options.out}: cube {_told(model.cube)}, goal {_told(model.goal)}")
+    print(f"{options.output}: cube {_told(model.cube)}, goal {_told(model.goal)}")
     return 0
 
 

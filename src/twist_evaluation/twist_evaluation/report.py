@@ -98,12 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="output folder of an evaluation, or one bag")
-    parser.add_argument("--out", type=Path, help="folder for page and video (default: FOLDER)")
+    parser.add_argument("--output", type=Path, help="folder for page and video (default: FOLDER)")
     parser.add_argument("--no-video", action="store_true", help="make the page only")
     options = parser.parse_args(arguments)
     try:
         report = make_report(
-            options.folder, options.out or options.folder, video=not options.no_video
+            options.folder, options.output or options.folder, video=not options.no_video
         )
     except (BagError, OSError) as error:
         print(f"twist-report: {error}", file=sys.stderr)

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--zoom", type=int, default=3)
     parser.add_argument("--textures-folder", type=Path, help="own images for the train split")
-    parser.add_argument("--out", type=Path, required=True, help="a .png file")
+    parser.add_argument("--output", type=Path, required=True, help="a .png file")
     options = parser.parse_args(arguments)
     if min(options.rows, options.columns, options.zoom) < 1:
         parser.error("--rows, --columns and --zoom must be at least 1")
@@ -77,11 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     done, data = cv2.imencode(".png", sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert done
     try:
-        options.out.write_bytes(data.tobytes())
+        options.output.write_bytes(data.tobytes())
     except OSError as error:
-        print(f"contact_sheet: cannot write {options.out}: {error}", file=sys.stderr)
+        print(f"contact_sheet: cannot write {options.output}: {error}", file=sys.stderr)
         return 1
-    print(f"{options.out}: {options.rows * options.columns} looks of the {options.split} split")
+    print(f"{options.output}: {options.rows * options.columns} looks of the {options.split} split")
     return 0
 
 
