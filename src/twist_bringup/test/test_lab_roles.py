@@ -43,6 +43,38 @@ def test_a_lab_robot_is_sent_home_through_its_own_controller(robot: str) -> None
     assert "control_msgs" in {name for name, _ in stack.packages}
 
 
+def test_an_arm_on_its_way_home_is_stopped_as_soon_as_the_run_and_never_before_the_policy() -> None:
+    with_trials = describe(StackOptions(robot="fr3", trials=2))
+    stage = with_trials.process("arm_motion").stop_stage
+    assert stage == with_trials.process("trial_runner").stop_stage
+    assert stage < with_trials.process("twist_policy_node").stop_stage
+    # Without a trial runner it is a person who activates the policy: nothing is waited for then.
+    without = describe(StackOptions(robot="fr3"))
+    assert (
+        without.process("arm_motion").stop_stage == without.process("twist_policy_node").stop_stage
+    )
+
+
+@pytest.mark.parametrize("robot", ["panda", "fr3"])
+def test_servo_reads_the_joint_states_of_the_broadcaster_that_recovery_switches_on(
+    robot: str,
+) -> None:
+    stack = describe(StackOptions(robot=robot))
+    state = stack.process("robot_state")
+    (watched,) = [target for source, target in state.remappings if source == "joint_states"]
+    servo = dict(stack.process("servo_node").parameters)
+    assert watched == servo["moveit_servo.joint_topic"] == "/franka/joint_states"
+    broadcasters = "joint_state_broadcaster franka_robot_state_broadcaster"
+    assert dict(state.parameters)["broadcasters"] == broadcasters
+
+
+def test_the_policy_stops_before_the_pandas_own_reflex() -> None:
+    # Newtons: pixi_panda_ros2 sets the arm's reflex to 20 N per axis when it connects; the policy
+    # node gives way from 15 on (`contact_yield_force`).
+    assert 15.0 < load_robot_profile("panda").contact_force_limit < 20.0
+    assert load_robot_profile("fr3").contact_force_limit == 25.0
+
+
 def test_the_twin_resets_itself_and_is_judged_by_its_true_state_unless_asked_otherwise() -> None:
     values = dict(describe(StackOptions()).process("trial_runner").parameters)
     assert (values["judge"], values["reset_service"]) == ("truth", "robot_twin/reset")
@@ -63,7 +95,16 @@ def test_nothing_that_moves_the_arm_is_started_with_the_twin_or_in_a_dry_run() -
     ("method", "packages", "parameters"),
     [
         ("trajectory", ["control_msgs"], {}),
-        ("moveit", ["control_msgs", "moveit_py"], {"move_group": "panda_arm"}),
+        (
+            "moveit",
+            ["control_msgs", "moveit_py"],
+            {
+                "move_group": "panda_arm",
+                "urdf": "moveit_resources_panda_moveit_config/config/panda.urdf.xacro",
+                "srdf": "moveit_resources_panda_moveit_config/config/panda.srdf",
+                "joint_limits": str(config_folder() / "joint_limits_panda.yaml"),
+            },
+        ),
         (
             "ptp",
             ["controller_manager_msgs"],
@@ -79,6 +120,13 @@ def test_each_way_home_gets_its_parameters_and_names_its_packages(
     assert values["method"] == method
     assert parameters.items() <= values.items()
     assert arm_motion_packages(profile) == packages
+
+
+def test_the_planner_is_told_the_descriptions_xacro_arguments() -> None:
+    profile = dataclasses.replace(load_robot_profile("fr3"), home="moveit")
+    values = dict(arm_motion(StackOptions(robot="fr3"), profile).parameters)
+    assert values["urdf"] == "franka_description/robots/fr3/fr3.urdf.xacro hand:=true"
+    assert values["srdf"] == "franka_description/robots/fr3/fr3.srdf.xacro hand:=true"
 
 
 def test_who_looks_on_is_no_part_of_the_control() -> None:

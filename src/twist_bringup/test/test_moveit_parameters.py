@@ -19,7 +19,7 @@ def files(robot: str) -> MoveItFiles:
 
 
 class Builder:
-    """Notes what it is asked; has the methods and the path rules of MoveIt's builder."""
+    """Notes what it is asked; has the methods, path rules and demands of MoveIt's builder."""
 
     urdf = "<robot/>"
 
@@ -27,6 +27,8 @@ class Builder:
         self.package = Path("/share") / package_name
         self.name = name
         self._found = SimpleNamespace()
+        # Every planner's configuration that comes with the builder, unless some are named.
+        self._pipelines = ["ompl", "chomp", "stomp", "pilz_industrial_motion_planner"]
 
     def _note(self, key: str, file_path: str, mappings: dict[str, str] | None = None) -> Builder:
         value = {"path": str(self.package / file_path), "mappings": mappings}
@@ -35,7 +37,13 @@ class Builder:
 
     def to_moveit_configs(self) -> SimpleNamespace:
         assert self.name in ("fr3", "panda"), "else it cannot choose among the controller files"
+        if "pilz_industrial_motion_planner" in self._pipelines and "fr3" in self.package.name:
+            raise FileNotFoundError(self.package / "config/pilz_cartesian_limits.yaml")
         return self._found
+
+    def planning_pipelines(self, pipelines: list[str]) -> Builder:
+        self._pipelines = pipelines
+        return self
 
     def robot_description(self, file_path: str, mappings: dict[str, str]) -> Builder:
         self._note("robot_description", file_path, mappings)
@@ -85,7 +93,8 @@ def test_the_fr3_is_described_by_the_package_that_its_moveit_package_lacks(
 
 def test_without_moveit_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "moveit_configs_utils", None)
-    with pytest.raises(MoveItError, match="sudo apt install ros-"):
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    with pytest.raises(MoveItError, match="ros-jazzy-moveit under /opt/ros"):
         moveit_parameters(files("panda"))
 
 

@@ -30,7 +30,13 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return read
 
 
-RECOVERY = {"kind": "action", "name": "/a", "steps": ["error_recovery"], "hardware_component": ""}
+RECOVERY = {
+    "kind": "action",
+    "name": "/a",
+    "steps": ["error_recovery"],
+    "hardware_component": "",
+    "broadcasters": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +62,7 @@ RECOVERY = {"kind": "action", "name": "/a", "steps": ["error_recovery"], "hardwa
         ({"recovery": {**RECOVERY, "kind": "prayer"}}, "recovery: kind is 'prayer'"),
         ({"recovery": {**RECOVERY, "steps": ["reboot"]}}, "recovery: steps is 'reboot'"),
         ({"recovery": {**RECOVERY, "steps": ["activate_hardware"]}}, "needs a hardware_component"),
+        ({"recovery": {**RECOVERY, "steps": ["activate_broadcasters"]}}, "needs broadcasters"),
     ],
 )
 def test_a_wrong_profile_is_refused_with_file_and_key(

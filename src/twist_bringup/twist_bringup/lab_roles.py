@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from twist_bringup.camera_roles import WITHOUT
-from twist_bringup.robot_profile import RobotProfile, config_folder
+from twist_bringup.robot_profile import DescriptionFile, RobotProfile, config_folder
 
 if TYPE_CHECKING:
     from twist_bringup.options import StackOptions
@@ -31,6 +32,9 @@ def arm_motion(options: StackOptions, profile: RobotProfile) -> Process:
     if profile.home == "moveit":
         parameters += [
             ("moveit_config", profile.moveit_config),
+            ("urdf", _words(profile.urdf)),
+            ("srdf", _words(profile.srdf)),
+            ("joint_limits", str(config_folder() / profile.joint_limits)),
             ("move_group", profile.move_group),
             ("base_frame", profile.base_frame),
             ("input_timeout", _MOVEIT_START),
@@ -44,7 +48,10 @@ def arm_motion(options: StackOptions, profile: RobotProfile) -> Process:
         remappings=_pairs(("joint_states", profile.joint_states)),
         # The arm can be moved without it; whoever asked it for a motion is told that it is gone.
         required=False,
-        stop_stage=1,
+        # With the trial runner, which may have asked for the motion and takes its time to end: the
+        # arm is not to go on meanwhile. Without one, together with the policy, which a person may
+        # have activated and which has to hear of the end at once.
+        stop_stage=0 if options.trials else 1,
         stop_grace=10.0,
     )
 
@@ -131,6 +138,12 @@ def viewers(options: StackOptions, profile: RobotProfile) -> list[Process]:
 def viewer_packages(options: StackOptions) -> list[str]:
     """Packages of other projects that the chosen viewer needs."""
     return {"rviz": ["rviz2"], "foxglove": ["foxglove_bridge"]}.get(options.viewer, [])
+
+
+def _words(file: DescriptionFile) -> str:
+    """A description as the arm's motion node takes it: file, and arguments as in a shell."""
+    arguments = [f"{name}:={value}" for name, value in file.arguments.items()]
+    return shlex.join([f"{file.package}/{file.file}", *arguments])
 
 
 def _pairs(*pairs: tuple[str, str]) -> tuple[tuple[str, str], ...]:

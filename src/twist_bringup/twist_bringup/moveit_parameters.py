@@ -3,6 +3,7 @@
 `MoveItConfigsBuilder` takes a configuration package, and finds URDF and SRDF in it by itself only
 where the package was made by MoveIt's setup assistant. The FR3's was not: its description lies in
 franka_description. So both files are always named, with their xacro arguments, in the profile.
+twist_robot's planner (``home: moveit``) builds its parameters in the same way.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from twist_bringup.robot_profile import DescriptionFile, config_folder
+from twist_nodes.ros_packages import install_ros_package
 
 
 class MoveItError(RuntimeError):
@@ -47,8 +49,8 @@ def moveit_parameters(files: MoveItFiles) -> Mapping[str, Any]:
         from moveit_configs_utils import MoveItConfigsBuilder
     except ImportError as error:
         raise MoveItError(
-            f"servo:=moveit needs MoveIt ({error}): sudo apt install ros-$ROS_DISTRO-moveit, then "
-            "source the ROS installation again; or use servo:=embedded with robot:=sim"
+            f"servo:=moveit needs MoveIt ({error}): {install_ros_package('moveit')}; or use "
+            "servo:=embedded with robot:=sim"
         ) from error
 
     def path(file: DescriptionFile) -> str:
@@ -67,6 +69,9 @@ def moveit_parameters(files: MoveItFiles) -> Mapping[str, Any]:
             )
             .robot_description_kinematics(file_path="config/kinematics.yaml")
             .joint_limits(file_path=str(limits))
+            # Servo plans nothing; by default the builder loads every planner that it knows, and
+            # wants files for them that the FR3's package does not have.
+            .planning_pipelines(pipelines=["ompl"])
             .to_moveit_configs()
         )
     except Exception as error:

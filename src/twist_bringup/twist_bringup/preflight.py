@@ -190,8 +190,9 @@ def _params_problem(path: str) -> str:
         data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         return f"params_file:={path} cannot be read: {error}"
-    nodes = data.values() if isinstance(data, dict) else [None]
-    if not all(isinstance(node, dict) and "ros__parameters" in node for node in nodes):
+    nodes = list(data.values()) if isinstance(data, dict) else []
+    whole = [isinstance(node, dict) and "ros__parameters" in node for node in nodes]
+    if not nodes or not all(whole):
         return f"params_file:={path} must hold `<node>: {{ros__parameters: {{...}}}}` for each node"
     if any("speed" in (node["ros__parameters"] or {}) for node in nodes):
         # The results say at which speed they were made, by what the graph was asked for.

@@ -68,12 +68,14 @@ class RecoveryProfile:
         name: of that action or service.
         steps: in order.
         hardware_component: ros2_control's name of the arm's hardware; empty where no step needs it.
+        broadcasters: controllers that tell the arm's state and its joints'.
     """
 
     kind: str
     name: str
     steps: tuple[str, ...]
     hardware_component: str
+    broadcasters: tuple[str, ...]
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, ("action", "service"))
@@ -82,12 +84,15 @@ class RecoveryProfile:
             _one_of("steps", step, _RECOVERY_STEPS)
         if "activate_hardware" in self.steps and not self.hardware_component:
             raise ValueError("the step activate_hardware needs a hardware_component")
+        if "activate_broadcasters" in self.steps and not self.broadcasters:
+            raise ValueError("the step activate_broadcasters needs broadcasters")
 
 
 _RECOVERY_STEPS = (
     "deactivate_controllers",
     "error_recovery",
     "activate_hardware",
+    "activate_broadcasters",
     "activate_controllers",
 )
 

@@ -379,8 +379,8 @@ def _moveit_servo(options: StackOptions, profile: RobotProfile) -> Process:
             ("moveit_servo.is_primary_planning_scene_monitor", primary),
             ("moveit_servo.monitored_planning_scene_topic", scene),
         ),
-        # It ends when joint states stop. The policy notices and stays stopped; once Servo is
-        # back, a person activates again.
+        # It ends when it hears no joint states at its start, and whenever it crashes. The policy
+        # notices and stays stopped; once Servo is back, a person activates again.
         required=False,
         respawn=True,
         respawn_delay=2.0,
@@ -397,6 +397,7 @@ def _robot_state(profile: RobotProfile, driver: DriverProfile) -> Process:
             ("recovery_kind", recovery.kind),
             ("error_recovery", recovery.name),
             ("hardware_component", recovery.hardware_component),
+            ("broadcasters", " ".join(recovery.broadcasters)),
         )
     return Process(
         name="robot_state",

@@ -85,9 +85,10 @@ class _Scene:
 class MoveItPy:
     def __init__(self, node_name: str, config_dict: dict[str, Any]) -> None:
         log(f"velocity {config_dict['plan_request_params']['max_velocity_scaling_factor']}")
+        log(f"planner {config_dict['ompl']['planning_plugins']}")
 
     def get_planning_component(self, name: str) -> _Component:
-        assert name == "panda_arm"
+        log(f"group {name}")
         return _Component()
 
     def get_robot_model(self) -> None: ...
@@ -100,15 +101,48 @@ class MoveItPy:
         return SimpleNamespace(read_write=read_write)
 
 
+def get_package_share_directory(package: str) -> str:
+    return f"/share/{package}"
+
+
 class MoveItConfigsBuilder:
+    """With the demands of the real one, of a package like the FR3's, which has few files."""
+
     def __init__(self, name: str, package_name: str) -> None:
-        assert (name, package_name) == (
-            "moveit_resources_panda",
-            "moveit_resources_panda_moveit_config",
-        )
+        log(f"builder {name} {package_name}")
+        self._name = name
+        self._given = {"kinematics"}
+        self._pipelines = ["ompl", "pilz_industrial_motion_planner"]
+
+    def _note(self, what: str, file_path: str, mappings: dict[str, str] | None = None) -> Any:
+        log(f"{what} {file_path} {mappings}")
+        self._given.add(what)
+        return self
+
+    def robot_description(self, file_path: str, mappings: dict[str, str]) -> Any:
+        return self._note("urdf", file_path, mappings)
+
+    def robot_description_semantic(self, file_path: str, mappings: dict[str, str]) -> Any:
+        return self._note("srdf", file_path, mappings)
+
+    def robot_description_kinematics(self, file_path: str) -> Any:
+        return self._note("kinematics", file_path)
+
+    def joint_limits(self, file_path: str) -> Any:
+        return self._note("limits", file_path)
+
+    def planning_pipelines(self, pipelines: list[str]) -> Any:
+        self._pipelines = pipelines
+        return self
 
     def to_moveit_configs(self) -> Any:
-        return SimpleNamespace(to_dict=lambda: {"robot_description": "<robot/>"})
+        missing = {"urdf", "srdf", "limits"} - self._given
+        if missing or self._pipelines != ["ompl"]:
+            raise FileNotFoundError(f"{missing or 'config/pilz_cartesian_limits.yaml'}")
+        if self._name not in ("fr3", "panda"):
+            raise RuntimeError("Unable to guess which parameter file to load")
+        found = {"robot_description": "<robot/>", "ompl": {"planner_configs": {}}}
+        return SimpleNamespace(to_dict=lambda: found)
 
 
 class _Message(SimpleNamespace):

@@ -35,6 +35,8 @@ class Future:
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         self._callbacks.append(callback)
+        if self._done:
+            callback(self)
 
     def done(self) -> bool:
         return self._done
@@ -72,9 +74,9 @@ class ActionClient:
         return self.there
 
     def send_goal_async(self, goal: Any, goal_uuid: Any) -> Future:
-        self.goals.append(goal)
         self.ids.append(bytes(goal_uuid.uuid))
         self.futures.append(Future())
+        self.goals.append(goal)  # last: a test in another thread goes on then
         return self.futures[-1]
 
     def _cancel_goal_async(self, handle: Any) -> Future:
@@ -136,6 +138,8 @@ class Granted:
 
 class Stand:
     """Mover, surroundings and arm around one `Homing`; every attribute may be changed."""
+
+    cancels_at_once = True
 
     def __init__(self, lifted: Callable[[list[float]], JointTarget | None], **rules: Any) -> None:
         self.now = 100.0

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ import rclpy
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
-from motion_fakes import JOINTS, START, Pending
+from motion_fakes import JOINTS, PTP, START, TRAJECTORY, ActionClient, Pending
 from rclpy.clock import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -30,6 +30,9 @@ from std_srvs.srv import SetBool, Trigger
 
 from twist_msgs.srv import ResetTrial
 from twist_robot.motion.arm_motion_node import END_GRACE, ArmMotionNode, serve
+from twist_robot.motion.homing import HomingStep
+from twist_robot.motion.ptp_mover import PtpMover
+from twist_robot.motion.trajectory_mover import TrajectoryMover
 from twist_sim.layout import draw_layout
 from twist_sim.task_card import load_task_card
 
@@ -45,10 +48,13 @@ class Cell(Node):
         servo: as what Servo serves its pause: SetBool (Jazzy) or Trigger (Humble).
     """
 
+    cancels_at_once = True
+
     def __init__(self, context: rclpy.Context, servo: Any = SetBool) -> None:
         super().__init__("fake_cell", context=context)
         self.positions = START.tolist()
         self.policy_state = State.PRIMARY_STATE_INACTIVE
+        self.when_asked: Callable[[], None] = lambda: None
         self.paused: list[Any] = []
         self.unsure = ""
         self.arrives = True
@@ -63,6 +69,7 @@ class Cell(Node):
         self._states.publish(message)
 
     def _on_get_state(self, request: Any, response: Any) -> Any:
+        self.when_asked()
         response.current_state.id = self.policy_state
         return response
 
@@ -90,7 +97,9 @@ class Cell(Node):
 
 
 class Stand:
-    def __init__(self, domain_id: int, servo: Any = SetBool, **parameters: Any) -> None:
+    def __init__(
+        self, domain_id: int, servo: Any = SetBool, mover: Any = None, **parameters: Any
+    ) -> None:
         self.context = rclpy.Context()
         rclpy.init(
             context=self.context,
@@ -99,7 +108,7 @@ class Stand:
         )
         self.cell = Cell(self.context, servo)
         self.node = ArmMotionNode(
-            lambda node, values, card: (self.cell, None),
+            lambda node, values, card: (mover or self.cell, None),
             context=self.context,
             parameter_overrides=[
                 Parameter(name, value=value) for name, value in parameters.items()
@@ -195,7 +204,6 @@ def test_home_is_refused_while_the_policy_is_active_or_somebody_commands_servo(
     assert not response.success
     assert "ros2 lifecycle set /twist_policy_node deactivate" in response.message
     lab.cell.policy_state = State.PRIMARY_STATE_INACTIVE
-    time.sleep(0.6)  # the state above is asked for four times a second
     # The topic's name is what counts: control_msgs/JointJog need not be installed here.
     for kind, name in (
         (PoseStamped, "pose_target_cmds"),
@@ -208,6 +216,42 @@ def test_home_is_refused_while_the_policy_is_active_or_somebody_commands_servo(
         assert f"fake_cell commands the arm on /servo_node/{name}" in response.message
         lab.cell.destroy_publisher(jogger)
     assert lab.cell.motions == []
+
+
+def test_a_policy_that_was_deactivated_just_before_is_no_objection(stand: Any) -> None:
+    lab = stand()
+    client = lab.cell.create_client(Trigger, "arm_motion/home")
+    lab.wait_for(client.service_is_ready)
+    for delay in (0.0, 0.1, 0.2):  # seconds; the node itself asks four times a second
+        lab.cell.policy_state = State.PRIMARY_STATE_ACTIVE
+        refused = lab.call(Trigger, "arm_motion/home", Trigger.Request())
+        assert "is active: deactivate it first" in refused.message
+        time.sleep(delay)
+        lab.cell.policy_state = State.PRIMARY_STATE_INACTIVE
+        future = client.call_async(Trigger.Request())  # at once, as the trial runner does
+        lab.wait_for(future.done)
+        assert future.result().success, future.result().message
+
+
+def test_commands_that_the_policy_is_just_taking_off_the_graph_are_no_objection(
+    stand: Any,
+) -> None:
+    lab = stand()
+    assert lab.call(Trigger, "arm_motion/home", Trigger.Request()).success
+    policy = Node("twist_policy_node", context=lab.context)
+    commands = policy.create_publisher(PoseStamped, "servo_node/pose_target_cmds", 1)
+    lab.wait_for(lambda: lab.node.count_publishers("servo_node/pose_target_cmds"))
+
+    def deactivate() -> None:
+        time.sleep(0.1)  # the publisher is seen meanwhile
+        if commands in policy.publishers:
+            policy.destroy_publisher(commands)
+            lab.wait_for(lambda: not lab.node.count_publishers("servo_node/pose_target_cmds"))
+
+    lab.cell.when_asked = deactivate
+    response = lab.call(Trigger, "arm_motion/home", Trigger.Request())
+    assert response.success, response.message
+    policy.destroy_node()
 
 
 def test_a_servo_of_humble_is_paused_by_its_own_kind_of_service(stand: Any) -> None:
@@ -322,6 +366,59 @@ def test_a_second_stop_says_when_the_first_has_not_ended_the_motion(stand: Any) 
     lab.wait_for(future.done)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_a_stop_while_the_arm_should_arrive_is_answered_when_it_is_held(
+    stand: Any, held: bool
+) -> None:
+    client = ActionClient()
+    mover = TrajectoryMover(client, TRAJECTORY, max_velocity=0.3, max_acceleration=0.5)
+    lab = stand(mover=mover, arrival_timeout=TIMEOUT)
+    home = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(client.goals) == 1)
+    client.accept()
+    client.finish(error_code=0, error_string="")  # but something blocks the arm
+    lab.wait_for(lambda: lab.node._homing.step is HomingStep.ARRIVAL)
+    stop = lab.ask(Trigger, "arm_motion/stop", Trigger.Request())
+    lab.wait_for(lambda: len(client.goals) == 2)
+    if held:
+        client.accept()
+        time.sleep(0.3)  # a stop with nothing to wait for is answered after three looks, 0.06 s
+        assert not stop.done()
+        client.finish(error_code=0, error_string="")
+    else:
+        client.accept(False)
+    lab.wait_for(stop.done)
+    lab.wait_for(home.done)
+    assert client.cancels == []
+    answer = stop.result()
+    if held:
+        assert (answer.success, answer.message) == (True, "the arm is held where it stands")
+        assert home.result().message == "stopped by ~/stop"
+    else:
+        assert not answer.success
+        assert "could not be held where it stands" in answer.message
+        assert "use the emergency stop" in answer.message
+
+
+def test_a_stop_of_the_drivers_own_motion_asks_for_the_emergency_stop_until_that_is_over(
+    stand: Any,
+) -> None:
+    client = ActionClient()  # takes no cancel while the arm moves, as franka_ros2
+    mover = PtpMover(client, PTP, max_velocity=0.3, tolerance=0.01, switch_controller=None)
+    lab = stand(mover=mover, lift=False)
+    home = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(client.goals) == 1)
+    client.accept()
+    for _ in range(2):
+        answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+        assert not answer.success
+        assert "use the emergency stop" in answer.message
+        assert "takes a cancel only when its own motion is over" in answer.message
+    client.finish(5)
+    lab.wait_for(home.done)
+    assert lab.call(Trigger, "arm_motion/stop", Trigger.Request()).success
+
+
 def test_nothing_moves_while_an_earlier_goal_is_not_known_to_have_ended(stand: Any) -> None:
     lab = stand(input_timeout=0.5)
     time.sleep(2.0)  # a new node looks around first
@@ -370,6 +467,28 @@ def test_a_signal_cancels_the_motion_and_answers_before_the_end(stand: Any) -> N
     assert future.result().message == "this node was told to end"
     lab.wait_for(lambda: not lab.node.busy)
     assert not lab.call(Trigger, "arm_motion/home", Trigger.Request()).success
+
+
+def test_a_stop_beside_the_signal_is_answered_before_the_end_and_is_no_alarm(stand: Any) -> None:
+    lab = stand()
+    lab.cell.arrives = False
+    home = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(lab.cell.motions) == 1)
+    lab.cell.motions[0].cancel = lambda: None  # its server takes a while
+    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    lab.node.end("this node was told to end")
+    lab.wait_for(lambda: lab.node._homing.step is HomingStep.STOPPING)
+    answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
+    assert (answer.success, answer.message) == (True, "the motion is being cancelled")
+    stop = lab.ask(Trigger, "arm_motion/stop", Trigger.Request())
+    lab.wait_for(lambda: lab.node._hold.active)
+    lab.cell.unsure = ""
+    lab.cell.motions[0].finish("cancelled by its server")
+    lab.wait_for(home.done)
+    lab.wait_for(lambda: not lab.node.busy)
+    lab._executors[1].shutdown()  # as `serve` ends then
+    lab.wait_for(stop.done)
+    assert stop.result().success
 
 
 _GIVEN_UP = """
@@ -437,7 +556,7 @@ def test_the_time_to_end_fits_between_homings_own_and_the_launchs() -> None:
     profile = SimpleNamespace(
         name="fr3", home="trajectory", trajectory_controller="arm", joint_states="joint_states"
     )
-    process = roles.arm_motion(SimpleNamespace(task="block_push"), profile)
+    process = roles.arm_motion(SimpleNamespace(task="block_push", trials=0), profile)
     assert 5.0 < END_GRACE <= process.stop_grace - 1.0
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -184,6 +186,9 @@ def test_a_controller_that_stays_off_is_named_with_the_command() -> None:
 
 SETTINGS = PlannerSettings(
     moveit_config="moveit_resources_panda_moveit_config",
+    urdf="moveit_resources_panda_moveit_config/config/panda.urdf.xacro",
+    srdf="moveit_resources_panda_moveit_config/config/panda.srdf",
+    joint_limits="/config/joint_limits_panda.yaml",
     move_group="panda_arm",
     base_frame="panda_link0",
     tip_frame="panda_link8",
@@ -206,6 +211,7 @@ def fake_moveit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         "moveit/planning.py": "from fake_moveit import MoveItPy",
         "moveit/core/robot_state.py": "from fake_moveit import RobotState",
         "moveit_configs_utils.py": "from fake_moveit import MoveItConfigsBuilder",
+        "ament_index_python/packages.py": "from fake_moveit import get_package_share_directory",
         "moveit_msgs/msg.py": "from fake_moveit import AttachedCollisionObject, CollisionObject",
         "shape_msgs/msg.py": "from fake_moveit import SolidPrimitive",
         "fake_moveit.py": FAKE_MOVEIT,
@@ -220,9 +226,9 @@ def fake_moveit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     planners: list[PlannerProcess] = []
 
-    def start(**play: Any) -> PlannerProcess:
+    def start(settings: PlannerSettings = SETTINGS, **play: Any) -> PlannerProcess:
         monkeypatch.setenv("FAKE_MOVEIT", json.dumps({"log": str(tmp_path / "log"), **play}))
-        planners.append(PlannerProcess(SETTINGS))
+        planners.append(PlannerProcess(settings))
         return planners[-1]
 
     start.log = tmp_path / "log"  # type: ignore[attr-defined]
@@ -284,6 +290,48 @@ def test_moveit_plans_around_table_and_tool_after_the_lift_and_its_plan_is_follo
     assert "box [1.35, 1.2, 0.04] at (0.275, 0.0, -0.025) in panda_link0" in log
     assert "cylinder [0.19, 0.03] on panda_link8" in log
     assert "velocity 0.1" in log
+
+
+def test_moveit_is_given_the_fr3s_description_which_its_moveit_package_lacks(
+    fake_moveit: Any,
+) -> None:
+    fr3 = dataclasses.replace(
+        SETTINGS,
+        moveit_config="franka_fr3_moveit_config",
+        urdf="franka_description/robots/fr3/fr3.urdf.xacro hand:=true",
+        srdf="franka_description/robots/fr3/fr3.srdf.xacro hand:=true",
+        joint_limits="/config/joint_limits_fr3.yaml",
+        move_group="fr3_arm",
+    )
+    planner = fake_moveit(fr3)
+    until(lambda: "is still starting" not in planner.trouble())
+    assert planner.trouble() == ""
+    log = fake_moveit.log.read_text()
+    folder = "/share/franka_description/robots/fr3"
+    assert "builder fr3 franka_fr3_moveit_config" in log
+    assert f"urdf {folder}/fr3.urdf.xacro {{'hand': 'true'}}" in log
+    assert f"srdf {folder}/fr3.srdf.xacro {{'hand': 'true'}}" in log
+    assert "limits /config/joint_limits_fr3.yaml" in log
+    assert "planner ['ompl_interface/OMPLPlanner']" in log  # the FR3's file does not name one
+    assert "group fr3_arm" in log
+
+
+def test_method_moveit_names_the_parameters_that_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    action = SimpleNamespace(FollowJointTrajectory=TRAJECTORY)
+    monkeypatch.setitem(sys.modules, "control_msgs.action", action)
+    monkeypatch.setattr("twist_robot.motion.movers.ActionClient", lambda *_: ActionClient())
+    values = {
+        "method": "moveit",
+        "trajectory_action": "/arm/do",
+        "max_velocity": 0.3,
+        "max_acceleration": 0.5,
+        "moveit_config": "franka_fr3_moveit_config",
+        "urdf": "",
+        "srdf": "p/f.srdf",
+        "joint_limits": "",
+    }
+    with pytest.raises(MoverError, match="method moveit needs the parameters urdf, joint_limits"):
+        make_mover(None, values, load_task_card("block_push"))  # type: ignore[arg-type]
 
 
 def test_what_moveit_planned_is_sent_from_where_the_arm_stands_within_both_limits(
@@ -381,7 +429,7 @@ def test_without_moveit_the_planner_says_what_to_install() -> None:
     planner = PlannerProcess(SETTINGS)
     try:
         until(lambda: "is still starting" not in planner.trouble())
-        assert "sudo apt install ros-$ROS_DISTRO-moveit-py" in planner.trouble()
+        assert "ros-jazzy-moveit-py" in planner.trouble()
     finally:
         planner.close()
 
@@ -389,14 +437,15 @@ def test_without_moveit_the_planner_says_what_to_install() -> None:
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ("trajectory", r"control_msgs\.action.*sudo apt install ros-\$ROS_DISTRO-control-msgs"),
+        ("trajectory", r"control_msgs\.action.*install ROS 2 and ros-jazzy-control-msgs"),
         ("ptp", r"franka_msgs\.action.*build franka_ros2"),
     ],
 )
 def test_missing_messages_are_named_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, method: str, message: str
 ) -> None:
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
     for name in ("control_msgs", "control_msgs.action", "franka_msgs", "franka_msgs.action"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MoverError, match=message):
         make_mover(None, {"method": method}, load_task_card("block_push"))  # type: ignore[arg-type]

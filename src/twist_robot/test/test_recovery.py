@@ -92,6 +92,17 @@ def test_recovery_is_refused_where_it_makes_no_sense(
     assert bool(found) == bool(reason)
 
 
+def test_silence_is_no_refusal_where_recovery_ends_it() -> None:
+    for health in (
+        None,
+        Health(RobotMode.MOVE, (), 20.0),
+        Health(RobotMode.USER_STOPPED, (), 20.0),
+    ):
+        assert objection(health, max_age=1.0, ends_silence=True) == ""
+    heard = Health(RobotMode.USER_STOPPED, (), 0.1)
+    assert "release" in objection(heard, max_age=1.0, ends_silence=True)
+
+
 def test_recovery_is_refused_before_the_driver_was_heard() -> None:
     assert "heard never" in objection(None, max_age=1.0)
 

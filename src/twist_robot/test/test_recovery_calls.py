@@ -15,13 +15,23 @@ from twist_robot.recovery_calls import MissingInterface, RecoveryCalls, Recovery
 
 STEPS = tuple(RecoveryStep)
 MANAGER = "/controller_manager"
-FR3 = RecoveryPlan(STEPS, "/error_recovery", "action", "FrankaHardwareInterface", ("arm",), MANAGER)
+BROADCASTERS = ("joint_state_broadcaster", "franka_robot_state_broadcaster")
+FR3 = RecoveryPlan(
+    STEPS,
+    "/error_recovery",
+    "action",
+    "FrankaHardwareInterface",
+    ("arm",),
+    BROADCASTERS,
+    MANAGER,
+)
 PANDA = RecoveryPlan(
-    (STEPS[0], STEPS[1], STEPS[3]),
+    (STEPS[0], STEPS[1], STEPS[4]),
     "/error_recovery",
     "service",
     "",
     ("arm",),
+    (),
     "/controller_manager",
 )
 
@@ -87,6 +97,9 @@ class Free:
     def __init__(self, objection: str = "", missing: str = "") -> None:
         self._objection, self._missing = objection, missing
 
+    def ask_anew(self) -> None:
+        self.asked = True
+
     def objection(self, now: float) -> str:
         return self._objection
 
@@ -143,14 +156,21 @@ def test_the_fr3_is_recovered_in_its_drivers_order(driver: Driver) -> None:
         "/error_recovery",
         f"{MANAGER}/set_hardware_component_state",
         f"{MANAGER}/switch_controller",
+        f"{MANAGER}/switch_controller",
     ]
-    off, _, hardware, on = [request for _, request in driver.called]
+    off, _, hardware, tell, on = [request for _, request in driver.called]
     assert (off.deactivate_controllers, off.activate_controllers, off.strictness) == (
         ["arm"],
         [],
         1,
     )
     assert (hardware.name, hardware.target_state.id) == ("FrankaHardwareInterface", 3)
+    # An error switches them off as well; those that are on would be refused by a strict switch.
+    assert (tell.activate_controllers, tell.deactivate_controllers, tell.strictness) == (
+        list(BROADCASTERS),
+        [],
+        1,
+    )
     assert (on.activate_controllers, on.deactivate_controllers) == (["arm"], [])
     assert (off.strictness, on.strictness) == (1, 2)  # best effort, strict
 

@@ -21,13 +21,15 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from twist_msgs.msg import RobotState
 from twist_msgs.srv import RecoverRobot
 from twist_nodes.parameters import ParameterError
 from twist_robot.arm_state import DRIVERS, ArmState, Driver, StateError
-from twist_robot.recovery_calls import MissingInterface
+from twist_robot.motion.motions import Motion, MotionState
+from twist_robot.recovery_calls import MissingInterface, RecoveryCalls
 from twist_robot.rigid import from_quaternion
 from twist_robot.robot_mode import mode_of
 from twist_robot.robot_state_node import RobotStateNode
@@ -59,15 +61,21 @@ class Graph:
         for node in (self.adapter, self.peer):
             self.executor.add_node(node)
         self.mode, self.errors = 2, list[str]()
+        self.speaks = self.joints_speak = True
         self.states: list[RobotState] = []
         self.poses: list[PoseStamped] = []
         self.sent = self.peer.create_publisher(RobotState, "driver_state", 10)
+        self.joint_states = self.peer.create_publisher(JointState, "joint_states", 10)
         self.peer.create_subscription(RobotState, "robot_state", self.states.append, 10)
         self.peer.create_subscription(PoseStamped, "ee_pose", self.poses.append, 10)
         self.peer.create_timer(0.002, self._send)
         self.recover = self.peer.create_client(RecoverRobot, "robot_state/recover")
 
     def _send(self) -> None:
+        if self.joints_speak:
+            self.joint_states.publish(JointState())
+        if not self.speaks:
+            return
         message = RobotState(mode=self.mode, errors=self.errors)
         message.header.stamp = self.peer.get_clock().now().to_msg()
         self.sent.publish(message)
@@ -170,6 +178,69 @@ def test_recovery_is_an_act_that_is_counted_refused_where_senseless_and_told_ste
         "error recovery",
         "check the arm's state",
     ]
+
+
+class Broadcasters:
+    """Speak again when they are activated."""
+
+    message = ""
+
+    def __init__(self, graph: Graph) -> None:
+        graph.speaks = graph.joints_speak = True
+        graph.mode, graph.errors = 2, []
+
+    def poll(self, now: float) -> MotionState:
+        return MotionState.DONE
+
+    def cancel(self) -> None: ...
+
+
+def test_an_arm_whose_error_silenced_its_driver_is_recovered_and_heard_again(
+    start: Callable[..., Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph: Graph
+
+    def activate(calls: RecoveryCalls) -> Callable[[float], Motion]:
+        return lambda now: Broadcasters(graph)
+
+    monkeypatch.setattr(RecoveryCalls, "_make_activate_broadcasters", activate)
+    graph = start(recovery_steps="activate_broadcasters")
+    graph.until(lambda: graph.states, "a state")
+    graph.speaks = graph.joints_speak = False
+    seen = time.monotonic()
+    graph.until(lambda: time.monotonic() - seen > 1.2, "the state to be too old to count")
+    answer = graph.recovered()
+    assert answer.success, answer.message
+    assert [step.partition(":")[0] for step in answer.steps] == [
+        "check that nobody commands the arm",
+        "activate broadcasters",
+        "check the arm's state",
+    ]
+
+
+def test_silence_that_recovery_does_not_end_is_a_refusal(start: Callable[..., Graph]) -> None:
+    graph = start()
+    graph.speaks = False
+    answer = graph.recovered()
+    assert not answer.success
+    assert "heard never; start the driver first" in answer.message
+
+
+def test_joint_states_that_stop_are_an_error_of_the_arm_until_they_come_again(
+    start: Callable[..., Graph],
+) -> None:
+    graph = start()
+    graph.until(lambda: graph.states, "a state")
+    end = time.monotonic() + 2.5  # seconds; a new node gives the driver 2 to be heard
+    graph.until(lambda: time.monotonic() > end, "time")
+    assert not any(state.errors for state in graph.states)
+    graph.joints_speak, stopped = False, time.monotonic()
+    graph.until(lambda: graph.states[-1].errors, "the error")
+    assert graph.states[-1].errors == ["joint_states_silent"]
+    assert graph.states[-1].mode == 2
+    assert time.monotonic() - stopped < 1.0  # the limit is 0.2 s, on a machine that may be busy
+    graph.joints_speak = True
+    graph.until(lambda: not graph.states[-1].errors, "the end of it")
 
 
 def test_the_trajectory_controller_is_told_to_accept_what_servo_sends(

@@ -20,6 +20,7 @@ class RecoveryStep(enum.Enum):
     DEACTIVATE_CONTROLLERS = "deactivate_controllers"
     ERROR_RECOVERY = "error_recovery"
     ACTIVATE_HARDWARE = "activate_hardware"
+    ACTIVATE_BROADCASTERS = "activate_broadcasters"
     ACTIVATE_CONTROLLERS = "activate_controllers"
 
 
@@ -57,14 +58,17 @@ _CURES = {
 _LAST_RESORT = "unlock it in Desk, or restart the driver"
 
 
-def objection(health: Health | None, max_age: float) -> str:
+def objection(health: Health | None, max_age: float, *, ends_silence: bool = False) -> str:
     """Why recovery makes no sense now, with the cure; empty when it does.
 
     Args:
         health: the newest, or None when nothing was heard yet.
         max_age: seconds; an older health says nothing about now.
+        ends_silence: whether recovery makes a driver speak that has fallen silent.
     """
     if health is None or health.age > max_age:
+        if ends_silence:
+            return ""
         heard = "never" if health is None else f"{health.age:.1f} s ago"
         return f"the driver's state was heard {heard}; start the driver first"
     cure = _BEYOND_SOFTWARE.get(health.mode)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifecycle_msgs.msg import State
 
+from twist_nodes.ros_packages import install_ros_package
 from twist_robot.motion.action_motion import ActionMotion
 from twist_robot.motion.motions import FailedMotion, Motion, MotionState
 from twist_robot.motion.surroundings import ArmSurroundings
@@ -32,6 +33,7 @@ class RecoveryPlan:
         kind: ``action`` or ``service``.
         hardware_component: ros2_control's name of the arm's hardware.
         controllers: controllers that must be active afterwards.
+        broadcasters: controllers that tell the arm's state, active afterwards where they exist.
         controller_manager: name of the controller manager's node.
     """
 
@@ -40,7 +42,13 @@ class RecoveryPlan:
     kind: str
     hardware_component: str
     controllers: tuple[str, ...]
+    broadcasters: tuple[str, ...]
     controller_manager: str
+
+    @property
+    def ends_silence(self) -> bool:
+        """Whether it makes a driver speak whose broadcasters an error has switched off."""
+        return RecoveryStep.ACTIVATE_BROADCASTERS in self.steps
 
 
 class MissingInterface(RuntimeError):
@@ -144,6 +152,10 @@ class RecoveryCalls:
         # The hardware's failure may have deactivated them already: best effort.
         return self._switch([], self._plan.controllers, _BEST_EFFORT)
 
+    def _make_activate_broadcasters(self) -> Callable[[float], Motion]:
+        # Those that are active already stay so; a strict switch would refuse them.
+        return self._switch(self._plan.broadcasters, [], _BEST_EFFORT)
+
     def _make_activate_controllers(self) -> Callable[[float], Motion]:
         return self._switch(self._plan.controllers, [], _STRICT)
 
@@ -175,7 +187,7 @@ class RecoveryCalls:
         return lambda now: ServiceCall(client, request, explain, now, self._timeout)
 
     def _manager_type(self, name: str) -> Any:
-        cure = "install ros2_control (sudo apt install ros-$ROS_DISTRO-controller-manager-msgs)"
+        cure = install_ros_package("controller-manager-msgs")
         return interface("controller_manager_msgs", "srv", name, cure)
 
     def _manager_client(self, service_type: Any, service: str) -> Any:
@@ -188,6 +200,7 @@ class _NobodyElse:
     def __init__(self, surroundings: ArmSurroundings) -> None:
         self.message = ""
         self._surroundings = surroundings
+        surroundings.ask_anew()
 
     def poll(self, now: float) -> MotionState:
         """How it stands."""

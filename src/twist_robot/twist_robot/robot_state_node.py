@@ -7,6 +7,7 @@ newest is decoded, at the rate of this node.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from rclpy.task import Future
+from sensor_msgs.msg import JointState
 
 from twist_msgs.msg import RobotState
 from twist_msgs.srv import RecoverRobot
@@ -24,6 +26,7 @@ from twist_nodes.node_process import run_node
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
 from twist_nodes.timers import steady_timer
 from twist_robot.arm_state import DRIVERS, ArmState, StateError
+from twist_robot.joint_watch import SILENT, JointWatch
 from twist_robot.motion.motions import Motion
 from twist_robot.motion.surroundings import ArmSurroundings
 from twist_robot.recovery import Health, HealthCheck, Recovery, RecoveryStep, objection
@@ -35,13 +38,21 @@ NODE_NAME = "robot_state"
 _RECOVERY_PERIOD = 0.02
 _STATE_AGE = 1.0
 """Seconds; an older state says nothing about now."""
-_WARN_PERIOD = 2.0
+_WARN_PERIOD, _SILENCE_PERIOD = 2.0, 10.0
+_DISCOVERY = 2.0
+"""Seconds that a new node gives the driver to be heard."""
 
 PARAMETERS = (
     ParameterRow("robot", "panda", "Name of the robot profile, passed on in the messages."),
     ParameterRow("driver", "multipanda", "Whose messages are read.", choices=tuple(DRIVERS)),
     ParameterRow("base_frame", "panda_link0", "Frame of the poses, as the policy node wants it."),
     ParameterRow("rate", 100.0, "Messages per second at most.", (10.0, 1000.0)),
+    ParameterRow(
+        "joint_state_limit",
+        0.2,
+        f"Seconds without joint states after which the state has the error {SILENT}.",
+        (0.02, 2.0),
+    ),
     ParameterRow("policy_node", "twist_policy_node", "Name of the policy node."),
     ParameterRow(
         "recovery_steps",
@@ -61,6 +72,12 @@ PARAMETERS = (
         "controllers",
         "joint_trajectory_controller",
         "Controllers that are active after a recovery, separated by spaces.",
+    ),
+    ParameterRow(
+        "broadcasters",
+        "",
+        "Controllers that tell the arm's state, activated by activate_broadcasters, separated by "
+        "spaces.",
     ),
     ParameterRow(
         "servo_controller",
@@ -96,8 +113,12 @@ class RobotStateNode(Node):
         self._newest: bytes | None = None
         self._state: ArmState | None = None
         self._heard = 0.0
+        rate = float(values["rate"])
+        self._joints = JointWatch(
+            round(rate * values["joint_state_limit"]), round(rate * _DISCOVERY)
+        )
         self._calls: RecoveryCalls | None = None
-        plan = _plan(values)
+        self._recovery_plan = plan = _plan(values)
         if plan.steps:
             surroundings = ArmSurroundings(self, values["policy_node"])
             self._calls = RecoveryCalls(self, plan, surroundings, values["step_timeout"])
@@ -106,7 +127,10 @@ class RobotStateNode(Node):
         self._states = advertise(self, RobotState, "robot_state", 10)
         self._poses = advertise(self, PoseStamped, "ee_pose", 10)
         subscribe_newest(self, self._type, "driver_state", self._on_bytes, raw=True)
-        steady_timer(self, 1.0 / values["rate"], self._on_timer)
+        self._joint_states = subscribe_newest(
+            self, JointState, "joint_states", lambda _: self._joints.heard(), raw=True
+        )
+        steady_timer(self, 1.0 / rate, self._on_timer)
         self._recovery_timer = steady_timer(self, _RECOVERY_PERIOD, self._on_recovery_timer)
         self._recovery_timer.cancel()
         # While its answer is awaited, the other callbacks have to run; a second request is refused.
@@ -123,8 +147,10 @@ class RobotStateNode(Node):
         self._newest = message
 
     def _on_timer(self) -> None:
+        self._joints.look()
         data, self._newest = self._newest, None
         if data is None:
+            self._complain_of_silence()
             return
         try:
             state = self._convert(deserialize_message(data, self._type))
@@ -134,10 +160,30 @@ class RobotStateNode(Node):
                 f"the driver's state is unusable: {error}", throttle_duration_sec=_WARN_PERIOD
             )
             return
+        if self._joints.silent:
+            self._complain_of_joints()
+            state = dataclasses.replace(state, errors=(*state.errors, SILENT))
         self._state, self._heard = state, time.monotonic()
         frame = self._values["base_frame"]
         self._states.publish(state_message(state, robot=self._values["robot"], frame=frame))
         self._poses.publish(flange_message(state, frame=frame))
+
+    def _complain_of_silence(self) -> None:
+        age = time.monotonic() - self._heard
+        if self._state is not None and age > _STATE_AGE:
+            self.get_logger().error(
+                f"the driver's state was heard {age:.0f} s ago: after an error of the arm recover "
+                "it (~/recover), else start the driver again",
+                throttle_duration_sec=_SILENCE_PERIOD,
+            )
+
+    def _complain_of_joints(self) -> None:
+        self.get_logger().error(
+            f"no joint states on {self._joint_states.topic_name} for "
+            f"{self._values['joint_state_limit']:g} s: Servo would go on without them, so the "
+            "policy has to stop; is their publisher active (ros2 control list_controllers)?",
+            throttle_duration_sec=_WARN_PERIOD,
+        )
 
     def _health(self) -> Health | None:
         if self._state is None:
@@ -184,7 +230,8 @@ class RobotStateNode(Node):
             return f"there is nothing to recover on robot {self._values['robot']}"
         if self._recovery is not None:
             return "a recovery is under way"
-        return objection(self._health(), _STATE_AGE)
+        ends_silence = self._recovery_plan.ends_silence
+        return objection(self._health(), _STATE_AGE, ends_silence=ends_silence)
 
     def _words(self) -> str:
         health = self._health()
@@ -220,6 +267,7 @@ def _plan(values: dict[str, Any]) -> RecoveryPlan:
         kind=values["recovery_kind"],
         hardware_component=values["hardware_component"],
         controllers=tuple(values["controllers"].split()),
+        broadcasters=tuple(values["broadcasters"].split()),
         controller_manager=values["controller_manager"].rstrip("/"),
     )
 

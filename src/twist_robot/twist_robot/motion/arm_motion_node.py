@@ -95,6 +95,14 @@ PARAMETERS = (
     ),
     ParameterRow("lift", _RULES.lift, "First go straight up to the home height."),
     ParameterRow("moveit_config", "", "MoveIt configuration package, for method moveit."),
+    ParameterRow(
+        "urdf",
+        "",
+        "The robot, for method moveit: package/file of its share folder, then xacro arguments "
+        "(name:=value), separated by spaces.",
+    ),
+    ParameterRow("srdf", "", "Its planning groups, for method moveit; written like urdf."),
+    ParameterRow("joint_limits", "", "YAML file with joint limits, for method moveit."),
     ParameterRow("move_group", "", "Planning group; empty: <arm>_arm."),
     ParameterRow("base_frame", "", "Frame of the table; empty: <arm>_link0."),
     ParameterRow("planning_time", 5.0, "Seconds MoveIt may plan.", (0.1, 60.0)),
@@ -194,6 +202,7 @@ class ArmMotionNode(Node):
         if refusal:
             self.get_logger().error(f"refused: {refusal}")
             return refusal
+        self._surroundings.ask_anew()
         homing = Homing(
             self._target,
             self._lifted,
@@ -228,8 +237,10 @@ class ArmMotionNode(Node):
 
     def _on_timer(self) -> None:
         self._hold.look()
-        if not self._hold.active and not self._released.done():
-            # In here nothing new can have started that this would cancel.
+        holding = self._homing is not None and self._homing.step is HomingStep.HOLDING
+        if not (self._hold.active or holding or self._released.done()):
+            # In here nothing new can have started that this would cancel. What holds the arm where
+            # it stands is a goal, too, and has to end by itself.
             self._released.set_result(self.unsettled())
         if self._homing is not None:
             self._carry_on(self._homing)
@@ -305,25 +316,41 @@ class ArmMotionNode(Node):
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         homing = self._homing
-        cancelling = homing is not None and homing.moving
+        # A node that was told to end cancels by itself. At Ctrl-C the trial runner asks for a stop
+        # as well, and is told the same.
+        ending = bool(self._ending) and homing is not None and homing.step is HomingStep.STOPPING
+        cancelling = homing is not None and (homing.moving or ending)
+        cancelling = cancelling and self._mover.cancels_at_once
         if homing is not None:
             self._guarded(homing, lambda homing: homing.stop("stopped by ~/stop"))
         self._hold.stop()
         if self._released.done():
             self._released = Future()
         self._wake()
+        holding = homing is not None and homing.step is HomingStep.HOLDING
         # The arm is being stopped; the answer waits until what was asked before it is refused.
-        unsettled = await self._released
+        self._owed += 1
+        try:
+            unsettled = await self._released
+        finally:
+            self._owed -= 1
         cancelling = cancelling and homing is not None and not homing.over
         # A motion that is cancelled now has time to end; what was given up before, had it.
-        response.success = cancelling or not unsettled
-        if response.success:
-            response.message = (
-                "no motion is under way" if homing is None else "the motion is being cancelled"
-            )
+        trouble = "" if cancelling else unsettled or _alarm(homing)
+        response.success = not trouble
+        if trouble or homing is None:
+            response.message = trouble or "no motion is under way"
+        elif holding:
+            response.message = "the arm is held where it stands"
         else:
-            response.message = unsettled
+            response.message = "the motion is being cancelled"
         return response
+
+
+def _alarm(homing: Homing | None) -> str:
+    """What a homing that has ended says of an arm that may still move."""
+    alarmed = homing is not None and homing.over and "emergency stop" in homing.error
+    return homing.error if homing is not None and alarmed else ""
 
 
 def serve(

@@ -55,7 +55,13 @@ class MotionRequest:
 
 
 class Mover(Protocol):
-    """One way of moving the arm."""
+    """One way of moving the arm.
+
+    Attributes:
+        cancels_at_once: whether a motion that is cancelled ends before its way is over.
+    """
+
+    cancels_at_once: bool
 
     def missing(self) -> str:
         """What is not there yet, in words; empty when a motion can start."""

@@ -36,7 +36,10 @@ class PlannerSettings:
     """What the planner's process is told at its start.
 
     Attributes:
-        moveit_config: MoveIt configuration package.
+        moveit_config: MoveIt configuration package, with ``config/kinematics.yaml``.
+        urdf: the robot: ``package/file``, and xacro arguments as in a shell.
+        srdf: its planning groups and collision pairs, likewise.
+        joint_limits: YAML file with velocities and accelerations.
         move_group: planning group of the arm.
         base_frame: frame of the table.
         tip_frame: link that the tool is on.
@@ -51,6 +54,9 @@ class PlannerSettings:
     """
 
     moveit_config: str
+    urdf: str
+    srdf: str
+    joint_limits: str
     move_group: str
     base_frame: str
     tip_frame: str
@@ -154,6 +160,8 @@ class MoveItMover:
         planning_time: seconds, as the planner was told.
         configurations: names of targets that MoveIt knows by name (``ready``).
     """
+
+    cancels_at_once = True
 
     def __init__(
         self,

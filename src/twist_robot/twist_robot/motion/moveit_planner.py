@@ -15,11 +15,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
-INSTALL = "sudo apt install ros-$ROS_DISTRO-moveit-py, then source the ROS installation again"
+from twist_nodes.ros_packages import install_ros_package
+
+_OMPL = {
+    "planning_plugins": ["ompl_interface/OMPLPlanner"],
+    "request_adapters": [
+        "default_planning_request_adapters/ResolveConstraintFrames",
+        "default_planning_request_adapters/ValidateWorkspaceBounds",
+        "default_planning_request_adapters/CheckStartStateBounds",
+        "default_planning_request_adapters/CheckStartStateCollision",
+    ],
+    "response_adapters": [
+        "default_planning_response_adapters/AddTimeOptimalParameterization",
+        "default_planning_response_adapters/ValidateSolution",
+    ],
+}
+"""What a planning pipeline of Jazzy needs; the FR3's file has the planners' settings alone."""
 
 
 def moveit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +68,47 @@ def moveit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def robot_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The robot's MoveIt configuration, loaded with MoveIt's own builder.
+
+    As twist_bringup's ``moveit_parameters`` does it for Servo: the FR3's MoveIt package holds
+    neither description nor joint limits, and lacks what the other planners ask for.
+
+    Args:
+        settings: see `PlannerSettings`.
+    """
+    from moveit_configs_utils import MoveItConfigsBuilder
+
+    urdf, urdf_arguments = _description(settings["urdf"])
+    srdf, srdf_arguments = _description(settings["srdf"])
+    # The builder chooses among several controller files by this name, and gives up without it.
+    name = Path(urdf).name.partition(".")[0]
+    config = (
+        MoveItConfigsBuilder(name, package_name=settings["moveit_config"])
+        .robot_description(file_path=urdf, mappings=urdf_arguments)
+        .robot_description_semantic(file_path=srdf, mappings=srdf_arguments)
+        .robot_description_kinematics(file_path="config/kinematics.yaml")
+        .joint_limits(file_path=settings["joint_limits"])
+        .planning_pipelines(pipelines=["ompl"])
+        .to_moveit_configs()
+    )
+    options: dict[str, Any] = config.to_dict()
+    options["ompl"] = {**_OMPL, **options["ompl"]}
+    if not options.get("robot_description"):  # the builder only warns
+        raise FileNotFoundError(f"no robot description in {urdf}")
+    return options
+
+
+def _description(words: str) -> tuple[str, dict[str, str]]:
+    """Path and xacro arguments of ``package/file name:=value ...``."""
+    from ament_index_python.packages import get_package_share_directory
+
+    name, *arguments = shlex.split(words)
+    package, _, file = name.partition("/")
+    path = Path(get_package_share_directory(package)) / file
+    return str(path), dict(argument.split(":=", 1) for argument in arguments)
+
+
 class MoveItPlanner:
     """Plans with moveit_py, around the table and with the tool on the flange.
 
@@ -64,12 +122,8 @@ class MoveItPlanner:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         from moveit.core.robot_state import RobotState
         from moveit.planning import MoveItPy
-        from moveit_configs_utils import MoveItConfigsBuilder
 
-        package = settings["moveit_config"]
-        name = package.removesuffix("_moveit_config")
-        config = MoveItConfigsBuilder(name, package_name=package).to_moveit_configs().to_dict()
-        config.update(moveit_options(settings))
+        config = {**robot_options(settings), **moveit_options(settings)}
         self._state_type = RobotState
         self._group = settings["move_group"]
         self._moveit = MoveItPy(node_name="twist_moveit", config_dict=config)
@@ -166,7 +220,8 @@ def serve(
     try:
         planner = create()
     except ImportError as error:
-        answer({"error": f"MoveIt's Python interface is not installed ({error}): {INSTALL}"})
+        cure = install_ros_package("moveit-py")
+        answer({"error": f"MoveIt's Python interface is not installed ({error}): {cure}"})
         return 1
     except Exception as error:  # whatever MoveIt's configuration can throw is an answer
         answer({"error": f"MoveIt could not be started: {type(error).__name__}: {error}"})

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.action import ActionClient
 
+from twist_nodes.ros_packages import install_ros_package
 from twist_robot.motion.joint_targets import arm_limits
 from twist_robot.motion.motions import Motion, Mover
 from twist_robot.motion.moveit_mover import MoveItMover, PlannerProcess, PlannerSettings
@@ -22,12 +23,7 @@ if TYPE_CHECKING:
 
 MakeMover = Callable[["Node", Mapping[str, Any], "TaskCard"], tuple[Mover, PlannerProcess | None]]
 METHODS = ("trajectory", "moveit", "ptp")
-_APT = "sudo apt install ros-$ROS_DISTRO-{}, then source the ROS installation again"
-_INSTALL = {
-    "control_msgs": _APT.format("control-msgs"),
-    "controller_manager_msgs": _APT.format("controller-manager-msgs"),
-    "franka_msgs": "build franka_ros2 and source its workspace; or use another method",
-}
+_MOVEIT_FILES = ("moveit_config", "urdf", "srdf", "joint_limits")
 
 
 class MoverError(RuntimeError):
@@ -58,8 +54,11 @@ def make_mover(
     )
     if values["method"] == "trajectory":
         return follower, None
-    if not values["moveit_config"]:
-        raise MoverError("method moveit needs the parameter moveit_config, a MoveIt package's name")
+    missing = [name for name in _MOVEIT_FILES if not values[name]]
+    if missing:
+        raise MoverError(
+            f"method moveit needs the parameters {', '.join(missing)}; see their texts"
+        )
     planner = PlannerProcess(_settings(node, values, card))
     mover = MoveItMover(
         planner,
@@ -119,7 +118,7 @@ def _settings(node: Node, values: Mapping[str, Any], card: TaskCard) -> PlannerS
     peg = card.tool.peg
     arm = values["arm"]
     return PlannerSettings(
-        moveit_config=values["moveit_config"],
+        **{name: values[name] for name in _MOVEIT_FILES},
         move_group=values["move_group"] or f"{arm}_arm",
         base_frame=values["base_frame"] or f"{arm}_link0",
         tip_frame=f"{arm}_link8",
@@ -145,4 +144,10 @@ def _import(module: str, name: str) -> Any:
         return getattr(__import__(module, fromlist=[name]), name)
     except (ImportError, AttributeError) as error:
         package = module.partition(".")[0]
-        raise MoverError(f"{module}.{name} is missing ({error}): {_INSTALL[package]}") from error
+        raise MoverError(f"{module}.{name} is missing ({error}): {_cure(package)}") from error
+
+
+def _cure(package: str) -> str:
+    if package == "franka_msgs":
+        return "build franka_ros2 and source its workspace; or use another method"
+    return install_ros_package(package.replace("_", "-"))

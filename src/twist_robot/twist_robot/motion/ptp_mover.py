@@ -16,6 +16,7 @@ _SETTLE_TIMEOUT = 3.0
 
 Less than a cancelled motion has (`homing`), so that whoever asked for it is told.
 """
+_NO_CANCEL = "the FR3's driver takes a cancel only when its own motion is over"
 SwitchController = Callable[[bool, float], Motion]
 """Activates (True) or deactivates (False) the arm's controller, at a time in seconds."""
 
@@ -27,6 +28,9 @@ class PtpMover:
     is deactivated before and activated again after the motion, also after a failed one. It is not
     activated while a goal may still move the arm, and stays off when that lasts too long.
 
+    franka_ros2 (3.4) runs the motion inside the callback that accepted its goal, and looks at a
+    cancel request only when the motion is over: only the emergency stop ends it before.
+
     Args:
         client: `rclpy.action.ActionClient` of PTPMotion.
         action_type: franka_msgs.action.PTPMotion.
@@ -35,6 +39,8 @@ class PtpMover:
         switch_controller: switches the arm's controller; None when none is active.
         controller: its name, for the message that it stays off.
     """
+
+    cancels_at_once = False
 
     def __init__(
         self,
@@ -94,7 +100,8 @@ class PtpMover:
         return f"{trouble}; {self._controller_off}" if trouble and self._off else trouble
 
     def _goal_unsettled(self, now: float) -> str:
-        return "" if self._last is None else self._last.unsettled(now)
+        trouble = "" if self._last is None else self._last.unsettled(now)
+        return f"{trouble} ({_NO_CANCEL})" if trouble else ""
 
     def _switch_to(self, switch: SwitchController, active: bool, now: float) -> Motion:
         self._off = not active

@@ -59,42 +59,68 @@ class ArmSurroundings:
         self._asked: tuple[Any, float] | None = None
         steady_timer(node, _ASK_PERIOD, self._ask)
 
+    def ask_anew(self) -> None:
+        """Forgets what the policy's state was: what counts is its state from now on.
+
+        To be called when a motion is asked for: whoever deactivates the policy asks at once, and a
+        state from before would be an objection. Until the answer it is `missing`.
+        """
+        if self._asked is not None:
+            self._get_state.remove_pending_request(self._asked[0])
+        self._state = self._asked = None
+        self._ask()
+
     def _ask(self) -> None:
         now = time.monotonic()
+        self._take_answer()
         if self._asked is not None:
             future, since = self._asked
-            if future.done():
-                if future.exception() is None:
-                    self._state = (int(future.result().current_state.id), since)
-            elif now - since < _STATE_AGE:
+            if now - since < _STATE_AGE:
                 return
-            else:
-                self._get_state.remove_pending_request(future)
-        self._asked = None
+            self._get_state.remove_pending_request(future)
+            self._asked = None
         if self._get_state.service_is_ready():
             self._asked = (self._get_state.call_async(GetState.Request()), now)
+
+    def _take_answer(self) -> None:
+        if self._asked is not None and self._asked[0].done():
+            future, since = self._asked
+            self._asked = None
+            if future.exception() is None:
+                self._state = (int(future.result().current_state.id), since)
+
+    def _known_state(self, now: float) -> int | None:
+        """The policy's state, unless it is unknown or too old to count."""
+        self._take_answer()
+        if self._state is None or now - self._state[1] > _STATE_AGE:
+            return None
+        return self._state[0]
 
     def missing(self, now: float) -> str:
         """Says so while the graph, or the policy's state, is not known yet."""
         if now - self._born < _LOOK_AROUND:
             return "this node has just started and does not know the others yet"
-        known = self._state is not None and now - self._state[1] <= _STATE_AGE
-        if self._get_state.service_is_ready() and not known:
+        if self._get_state.service_is_ready() and self._known_state(now) is None:
             return f"{self._policy} does not say whether it is active; is it hanging?"
         return ""
 
     def objection(self, now: float) -> str:
         """The policy is active, or somebody commands Servo."""
-        if self._state is not None and now - self._state[1] <= _STATE_AGE:
-            label = _ACTIVE.get(self._state[0])
-            if label is not None:
-                return (
-                    f"{self._policy} is {label}: deactivate it first "
-                    f"(ros2 lifecycle set /{self._policy} deactivate)"
-                )
+        state = self._known_state(now)
+        label = _ACTIVE.get(state) if state is not None else None
+        if label is not None:
+            return (
+                f"{self._policy} is {label}: deactivate it first "
+                f"(ros2 lifecycle set /{self._policy} deactivate)"
+            )
+        asked = state is None and self._get_state.service_is_ready()
         for topic in self._topics:
             if self._node.count_publishers(topic) > 0:
                 names = {info.node_name for info in self._node.get_publishers_info_by_topic(topic)}
+                if asked and names == {self._policy.rpartition("/")[2]}:
+                    # It takes its commands off the graph when it is deactivated, which may be
+                    # heard of a moment after the answer to that: its own answer tells.
+                    continue
                 return (
                     f"{', '.join(sorted(names)) or 'another node'} commands the arm on {topic}: "
                     "stop it first (a node that was killed is forgotten after 20 s)"

@@ -39,6 +39,8 @@ class TrajectoryMover:
         max_acceleration: of any joint, rad/s^2.
     """
 
+    cancels_at_once = True
+
     def __init__(
         self, client: Any, action_type: Any, *, max_velocity: float, max_acceleration: float
     ) -> None:
