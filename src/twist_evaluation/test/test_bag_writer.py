@@ -281,6 +281,24 @@ def test_killed_recording_is_recovered_with_its_custom_data(
     ]
 
 
+def test_a_bag_that_is_being_recorded_is_left_alone_and_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag, sent = tmp_path / "bag", [_payload(400_000, seed) for seed in range(8)]
+    writer = _writer(bag)
+    for index, data in enumerate(sent):
+        if index == 4:
+            assert recover_main([str(tmp_path)]) == 1
+            assert "is being recorded" in capsys.readouterr().err
+            with pytest.raises(BagError, match="is being recorded"):
+                read_metadata(bag)
+        writer.write("/joints", data, index, index)
+    writer.close({"outcome": "success"})
+
+    assert read_metadata(bag)["custom_data"]["outcome"] == "success"
+    assert [data for _, _, data in _messages(bag)] == sent
+
+
 def test_complete_bag_needs_no_recovery(tmp_path: Path) -> None:
     _writer(tmp_path / "bag").close({})
     with pytest.raises(BagError, match="nothing to recover"):

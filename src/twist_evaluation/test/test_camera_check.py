@@ -21,6 +21,7 @@ from twist_evaluation.results import EvaluationIdentity
 from twist_evaluation.ros_stand import RosStand, StandNames, StandTimeouts
 from twist_evaluation.trial_runner_node import run_evaluation
 from twist_evaluation.trial_stand import StandLost
+from twist_nodes.spinning import spinning
 
 SERVICE = "camera_reference/check"
 
@@ -105,7 +106,8 @@ def test_the_trial_runner_begins_nothing_when_the_camera_was_moved(
         context=context,
         parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
     )
-    executor.add_node(node)
-    with pytest.raises(SetupError, match="the camera's view is not the stored one"):
-        run_evaluation(node)
+    refused = pytest.raises(SetupError, match="the camera's view is not the stored one")
+    with refused, spinning(node) as spun:
+        run_evaluation(node, spun)
+    node.destroy_node()
     assert not list(tmp_path.rglob("trial_*"))

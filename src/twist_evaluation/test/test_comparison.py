@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,12 @@ from twist_evaluation.blind_comparison import (
 )
 from twist_evaluation.campaign import Campaign, comparable, parse_seeds, plan_campaign
 from twist_evaluation.comparison import compare_blind, compare_folders, lines, main
-from twist_evaluation.evaluation_setup import EvaluationSetup, SetupError, evaluation_setup
+from twist_evaluation.evaluation_setup import (
+    EvaluationSetup,
+    SetupError,
+    evaluation_setup,
+    read_manifest,
+)
 from twist_evaluation.report_evidence import read_evidence
 from twist_evaluation.results import (
     EvaluationIdentity,
@@ -28,6 +34,7 @@ from twist_evaluation.results import (
     TrialReport,
     read_all_results,
 )
+from twist_evaluation.trial_stand import StandLost
 
 S, F, A, N = Outcome.SUCCESS, Outcome.FAILURE, Outcome.ABORTED, Outcome.NOT_JUDGED
 
@@ -63,7 +70,7 @@ def finish(
 
 
 def two(checkpoints: tuple[Path, Path]) -> tuple[Candidate, Candidate]:
-    one, other = (Candidate(str(path), f"block_push@{path.name}") for path in checkpoints)
+    one, other = (Candidate(str(path), read_manifest(path)[1]) for path in checkpoints)
     return one, other
 
 
@@ -225,6 +232,47 @@ def test_evaluations_made_one_after_the_other_are_paired_by_layout(tmp_path: Pat
         compare_folders((folders[0], tmp_path))
 
 
+def test_evaluations_under_other_conditions_are_compared_with_a_warning(tmp_path: Path) -> None:
+    def told(**conditions: str) -> str:
+        for name, text in conditions.items():
+            identity = EvaluationIdentity("block_push", 4, 1, 150, name, text)
+            ResultsFolder(tmp_path / name, identity, resume=False).add(TrialReport(0, S))
+        one, other = (tmp_path / name for name in conditions)
+        return "\n".join(lines(compare_folders((one, other))))
+
+    same = told(one="robot=fr3 speed=0.1", other="robot=fr3 speed=0.1")
+    assert "WARNING" not in same
+    differing = told(slow="robot=fr3 speed=0.1", twin="robot=sim speed=1")
+    assert "WARNING" in differing
+    assert "A: robot=fr3 speed=0.1" in differing
+    assert "B: robot=sim speed=1" in differing
+    assert "B: not told" in told(known="robot=fr3", older="")
+    assert "WARNING" not in told(old="", older_still="")
+
+
+def test_a_folder_that_is_no_blind_comparison_is_named_for_what_it_is(
+    checkpoints: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*folders: Path) -> str:
+        assert main([str(folder) for folder in folders]) == 2
+        return capsys.readouterr().err
+
+    missing, empty, ordinary = tmp_path / "mistyped", tmp_path / "empty", tmp_path / "ordinary"
+    empty.mkdir()
+    identity = EvaluationIdentity("block_push", 4, 1, 150, "block_push@x")
+    ResultsFolder(ordinary / "seed4", identity, resume=False).add(TrialReport(0, S))
+    for folders in ((missing,), (ordinary, missing)):
+        assert f"{missing} does not exist" in told(*folders)
+    assert "holds no results.json" in told(empty)
+    assert "is no blind comparison" in told(ordinary)
+    assert f"`twist-compare {ordinary} OTHER_FOLDER`" in told(ordinary)
+
+    # Of a comparison that has lost its seal, that is what has to be said.
+    sealed = SealedComparison.draw(two(checkpoints), (1,), 2)
+    finish(tmp_path / "blind", sealed, {1: [(S, F)] * 2})
+    assert "Without it nobody can say which checkpoint ran when" in told(tmp_path / "blind")
+
+
 def test_attempts_that_are_run_again_stay_in_the_results(tmp_path: Path) -> None:
     identity = EvaluationIdentity("block_push", 1, 2, 150, "x")
     results = ResultsFolder(tmp_path, identity, resume=False)
@@ -278,6 +326,74 @@ def test_a_comparison_is_resumed_with_its_own_order_or_refused(
         plan_campaign(tmp_path, setup, (1, 2), 4, resume=True, compare=checkpoints[::-1])
 
 
+def _retrain(folder: Path) -> None:
+    """Another checkpoint in the same folder."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["training"]["again"] = True
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_resumed_comparison_runs_the_checkpoints_that_were_sealed(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    def plan(second: Path, resume: bool) -> Campaign:
+        compare = (checkpoints[0], second)
+        return plan_campaign(tmp_path / "out", setup, (1,), 4, resume=resume, compare=compare)
+
+    trained, kept = tmp_path / "trained", tmp_path / "kept"
+    shutil.copytree(checkpoints[1], trained)
+    plan(trained, resume=False)
+    shutil.copytree(trained, kept)
+    _retrain(trained)
+    with pytest.raises(ResultsError, match="seals another comparison"):
+        plan(trained, resume=True)
+
+    campaign = plan(kept, resume=True)
+    assert campaign.sealed is not None
+    for number in range(8):
+        run = campaign.stages[0].plan.run(number)
+        sealed = campaign.sealed.candidates[campaign.sealed.candidate(1, number)]
+        assert run.checkpoint is not None
+        assert read_manifest(run.checkpoint)[1] == sealed.identity
+
+
+def test_a_checkpoint_that_is_changed_while_it_is_compared_ends_the_comparison(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    shutil.copytree(checkpoints[1], tmp_path / "trained")
+    compare = (checkpoints[0], tmp_path / "trained")
+    campaign = plan_campaign(tmp_path / "out", setup, (1,), 4, resume=False, compare=compare)
+    assert campaign.sealed is not None
+    changed = [number for number in range(8) if campaign.sealed.candidate(1, number) == 1]
+    _retrain(tmp_path / "trained")
+    for number in changed:
+        with pytest.raises(StandLost, match="was changed after it was sealed") as raised:
+            campaign.stages[0].plan.run(number)
+        assert "trained" not in str(raised.value), "it stays blind"
+
+
+def test_a_refused_comparison_leaves_the_evaluation_that_is_there_as_it_was(
+    checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    def plan(resume: bool, compare: tuple[Path, Path] | None = None) -> Campaign:
+        return plan_campaign(tmp_path, setup, (1,), 2, resume=resume, compare=compare)
+
+    plan(resume=False).stages[0].results.add(TrialReport(0, S))
+    for resume in (False, True):
+        with pytest.raises(ResultsError):
+            plan(resume, checkpoints)
+        assert not (tmp_path / SEALED_FILE).exists()
+    assert plan(resume=True).stages[0].results.open_trials() == [1]
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_cause_and_cure(
+    setup: EvaluationSetup, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match=r"cannot be made .*choose another output folder"):
+        plan_campaign(tmp_path / "file" / "out", setup, (1,), 2, resume=False)
+
+
 def test_a_folder_holds_one_evaluation(
     checkpoints: tuple[Path, Path], setup: EvaluationSetup, tmp_path: Path
 ) -> None:
@@ -309,7 +425,9 @@ def test_trials_of_other_conditions_do_not_mix(setup: EvaluationSetup, tmp_path:
 
     plan("robot=fr3 speed=0.1", resume=False).stages[0].results.add(TrialReport(0, S))
     plan("robot=fr3 speed=0.1")
-    plan("")  # not told
+    untold = plan("").stages[0]
+    untold.results.add(TrialReport(1, F))
+    assert untold.identity.conditions == "robot=fr3 speed=0.1", "what is known is not forgotten"
     with pytest.raises(ResultsError, match=r"conditions: speed=0\.1 there, speed=1 asked"):
         plan("robot=fr3 speed=1")
     file = tmp_path / "results.json"
@@ -322,7 +440,8 @@ def test_trials_of_other_conditions_do_not_mix(setup: EvaluationSetup, tmp_path:
 def test_links_that_tell_nothing_are_removed_at_the_end(
     checkpoints: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    plan = BlindPlan(SealedComparison.draw(two(checkpoints), (1,), 2), 1, tmp_path / ".blind")
+    sealed = SealedComparison.draw(two(checkpoints), (1,), 2)
+    plan = BlindPlan(sealed, checkpoints, 1, tmp_path / ".blind")
     for number in (0, 1, 1):
         plan.run(number)
     assert sorted(os.listdir(tmp_path / ".blind")) == ["run_000", "run_001"]

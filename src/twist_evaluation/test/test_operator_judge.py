@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -197,9 +198,33 @@ class SlowText:
     def __init__(self) -> None:
         self.lines: SimpleQueue[str | None] = SimpleQueue()
 
+    def isatty(self) -> bool:
+        return False
+
     def __iter__(self) -> Any:
         while (line := self.lines.get()) is not None:
             yield line
+
+
+def test_what_was_typed_before_the_question_is_no_answer() -> None:
+    keyboard, terminal_end = os.openpty()
+
+    def say(text: str) -> None:
+        assert "is none of" not in text
+        if text.startswith("  n"):  # the question is complete
+            os.write(keyboard, b"n\n")
+
+    question = Question("How?", {"s": "success", "n": "no"})
+    os.write(keyboard, b"s\n")
+    with os.fdopen(terminal_end) as source:
+        operator = TerminalOperator(read_queue, source, say)
+        try:
+            for early in (b"", b"s\n", b"s", b"s\ns\ns"):
+                os.write(keyboard, early)
+                assert operator.ask(question) == "n"
+        finally:
+            os.write(keyboard, b"\n\x04")  # Ctrl-D: the reading thread ends
+    os.close(keyboard)
 
 
 def test_only_a_key_is_an_answer_and_the_end_of_the_input_is_none() -> None:

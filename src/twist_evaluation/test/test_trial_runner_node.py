@@ -25,6 +25,7 @@ pytestmark = pytest.mark.realtime
 rclpy = pytest.importorskip("rclpy")
 pytest.importorskip("twist_msgs.msg")
 
+from builtin_interfaces.msg import Time  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
@@ -55,6 +56,7 @@ class FakeStand(LifecycleNode):
         self.solved = False
         self.padding: list[str] = []
         self.picture: Any = None
+        self.impossible_stamps = False
         self.homed = 0
         self.loaded: list[tuple[str, str]] = []
         self.declare_parameter("checkpoint", "")
@@ -105,7 +107,7 @@ class FakeStand(LifecycleNode):
         if self.trial >= 0:
             distance = self.distances[self.trial] if self.solved else 0.15
             truth = GroundTruth(distance=distance, success=distance < 0.05)
-            truth.header.stamp = now
+            truth.header.stamp = Time(sec=-1) if self.impossible_stamps and self.stepping else now
             self.truth.publish(truth)
         if not self.stepping:
             return
@@ -283,6 +285,18 @@ def test_interrupt_stops_the_arm_closes_the_bag_and_keeps_the_results(
     (bag,) = (tmp_path / "run").glob("trial_*")
     assert read_metadata(bag)["custom_data"]["outcome"] == "aborted"
     assert _results(tmp_path)["results"][0]["reason"] == reason
+
+
+def test_an_error_in_a_callback_ends_the_evaluation_with_its_reason_and_stops_the_arm(
+    stand: FakeStand, tmp_path: Path
+) -> None:
+    stand.impossible_stamps = True
+    code, text = _run(tmp_path, record=False, trials=1, episode_steps=100000)
+
+    assert code == 1
+    assert not stand.stepping
+    assert "ValueError" in _results(tmp_path)["results"][0]["reason"]
+    assert "interrupted by a person" not in text
 
 
 def test_missing_nodes_are_named_and_the_exit_code_tells(

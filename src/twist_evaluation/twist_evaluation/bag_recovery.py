@@ -18,6 +18,7 @@ from twist_evaluation.bag_writer import (
     BagError,
     BagSummary,
     BagWriter,
+    refuse_while_recorded,
 )
 from twist_evaluation.message_definitions import MessageDefinition
 
@@ -37,7 +38,8 @@ def recover_bag(folder: Path) -> BagSummary:
         folder: of a bag without ``metadata.yaml``.
 
     Raises:
-        BagError: there is nothing to recover, or the bag needs no recovery.
+        BagError: there is nothing to recover, or the bag needs no recovery, or it is being
+            recorded: its writer would go on in a file that is no longer there.
         OSError: no room for the copy.
     """
     if (folder / METADATA_FILE).exists():
@@ -45,6 +47,7 @@ def recover_bag(folder: Path) -> BagSummary:
     files = sorted(folder.glob("*.mcap")) if folder.is_dir() else []
     if len(files) != 1:
         raise BagError(f"{folder} holds {len(files)} .mcap files, expected one: not a cut-off bag")
+    refuse_while_recorded(folder)
     source = files[0]
     rebuilt = folder / ".recovering" / folder.name
     shutil.rmtree(rebuilt.parent, ignore_errors=True)

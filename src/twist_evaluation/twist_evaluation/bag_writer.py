@@ -22,7 +22,7 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
 from twist_evaluation.message_definitions import MessageDefinition
-from twist_evaluation.reserved_file import RawFile, ReservedFile, open_new
+from twist_evaluation.reserved_file import RawFile, ReservedFile, is_being_written, open_new
 
 METADATA_FILE = "metadata.yaml"
 CUSTOM_DATA_RECORD = "twist_custom_data"
@@ -191,9 +191,11 @@ class BagWriter:
                 {"serialized_metadata": yaml.safe_dump(information, sort_keys=False)},
             )
             self._mcap.finish()
+            # Before the file is unlocked: without metadata it would pass for a cut-off one.
+            self._file.release_reserve()
+            write_metadata(self.folder, information)
         finally:
             self._file.close()
-        write_metadata(self.folder, information)
         return self.summary()
 
     def abandon(self) -> None:
@@ -260,14 +262,25 @@ def write_metadata(folder: Path, information: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def refuse_while_recorded(folder: Path) -> None:
+    """Lets a bag pass that no living process writes.
+
+    Raises:
+        BagError: one does.
+    """
+    if any(is_being_written(path) for path in folder.glob("*.mcap")):
+        raise BagError(f"{folder} is being recorded: wait until the recording has ended")
+
+
 def read_metadata(folder: Path) -> dict[str, Any]:
     """Reads ``rosbag2_bagfile_information`` of a bag.
 
     Raises:
-        BagError: there is none, or it is not rosbag2's.
+        BagError: there is none, also while the bag is being recorded, or it is not rosbag2's.
     """
     path = folder / METADATA_FILE
     if not path.is_file():
+        refuse_while_recorded(folder)
         raise BagError(
             f"{folder} has no {METADATA_FILE}: its recording was cut off. "
             f"Run `twist-recover {folder}`."

@@ -9,6 +9,7 @@ carry its hash: the report opens it, and notices when it was changed.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -21,11 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from twist_evaluation.evaluation_setup import SetupError, read_manifest
 from twist_evaluation.results import ResultsError
 from twist_evaluation.trial_plan import PlannedRun
 from twist_evaluation.trial_stand import StandLost
 
 SEALED_FILE = "sealed.json"
+SEAL_PREFIX = "blind-comparison@"
+"""What the results of every blind comparison have for a checkpoint begins with this."""
 OPENED_FILE = "opened"
 """Left by whoever opened the mapping although runs could have been repeated."""
 _FORMAT_VERSION = 1
@@ -103,7 +107,7 @@ class SealedComparison:
     @property
     def seal(self) -> str:
         """What the results call the comparison: the beginning of its hash."""
-        return f"blind-comparison@{hashlib.sha256(self.payload()).hexdigest()[:12]}"
+        return f"{SEAL_PREFIX}{hashlib.sha256(self.payload()).hexdigest()[:12]}"
 
 
 class BlindPlan:
@@ -111,14 +115,18 @@ class BlindPlan:
 
     Args:
         sealed: the comparison.
+        checkpoints: folders of the two; they may have been moved since the comparison was sealed.
         seed: of the evaluation.
         folder: where each run's checkpoint is linked under a name that tells nothing.
     """
 
     blind = True
 
-    def __init__(self, sealed: SealedComparison, seed: int, folder: Path) -> None:
+    def __init__(
+        self, sealed: SealedComparison, checkpoints: tuple[Path, Path], seed: int, folder: Path
+    ) -> None:
         self._sealed = sealed
+        self._checkpoints = checkpoints
         self._seed = seed
         self._folder = folder
 
@@ -126,17 +134,30 @@ class BlindPlan:
         """Layout and checkpoint of a run; makes the link.
 
         Raises:
-            StandLost: the link cannot be made.
+            StandLost: the link cannot be made, or would lead to another checkpoint than was sealed.
         """
-        candidate = self._sealed.candidates[self._sealed.candidate(self._seed, number)]
+        candidate = self._sealed.candidate(self._seed, number)
+        checkpoint = self._checkpoints[candidate]
+        self._require_sealed(checkpoint, self._sealed.candidates[candidate].identity)
         link = self._folder / f"run_{number:03d}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
-            os.symlink(candidate.folder, link, target_is_directory=True)
+            os.symlink(checkpoint.absolute(), link, target_is_directory=True)
         except OSError as error:
             raise StandLost(f"the checkpoint of a run cannot be linked: {error}") from error
         return PlannedRun(number // 2, link, f"{self._sealed.seal}/run_{number:03d}")
+
+    def _require_sealed(self, checkpoint: Path, identity: str) -> None:
+        """Which of the two it is that fails stays untold: the comparison is blind."""
+        found = ""
+        with contextlib.suppress(SetupError):
+            found = read_manifest(checkpoint)[1]
+        if found != identity:
+            raise StandLost(
+                "one of the two checkpoints was changed after it was sealed, or cannot be read any "
+                "more; put it back and continue with resume:=true, or begin another comparison"
+            )
 
     def clear(self) -> None:
         """Removes the links."""

@@ -124,7 +124,8 @@ def plan_campaign(
     sealed = None
     if compare is not None:
         candidates = comparable(compare, setup)
-        sealed = _seal(output, candidates, seeds, trials, resume, shuffle_seed)
+        sealed = _sealed_before(output, candidates, seeds, trials, resume)
+        sealed = sealed or SealedComparison.draw(candidates, seeds, trials, shuffle_seed)
     stages = []
     for seed in seeds:
         identity = EvaluationIdentity(
@@ -138,9 +139,12 @@ def plan_campaign(
         folder = output if len(seeds) == 1 else output / f"seed{seed}"
         results = ResultsFolder(folder, identity, resume=resume)
         plan: TrialPlan = OnePolicy()
-        if sealed is not None:
-            plan = BlindPlan(sealed, seed, folder / ".blind")
-        stages.append(Stage(identity, results, plan))
+        if sealed is not None and compare is not None:
+            plan = BlindPlan(sealed, compare, seed, folder / ".blind")
+        stages.append(Stage(results.identity, results, plan))
+    if sealed is not None:
+        # Last: a comparison that is refused must not seal the folder of another evaluation.
+        _seal(sealed, output / SEALED_FILE)
     return Campaign(output, tuple(stages), sealed)
 
 
@@ -189,42 +193,46 @@ def comparable(folders: tuple[Path, Path], setup: EvaluationSetup) -> tuple[Cand
     return one, other
 
 
-def _seal(
+def _sealed_before(
     output: Path,
     candidates: tuple[Candidate, Candidate],
     seeds: Sequence[int],
     trials: int,
     resume: bool,
-    shuffle_seed: int | None,
-) -> SealedComparison:
+) -> SealedComparison | None:
+    """The comparison that is to be continued; None where there is none yet."""
     path = output / SEALED_FILE
+    if not path.exists():
+        return None
+    if not resume:
+        raise ResultsError(
+            f"{output} holds a comparison already. Choose another output folder, or set "
+            "resume:=true to continue it."
+        )
+    if (output / OPENED_FILE).exists():
+        raise ResultsError(
+            f"the comparison in {output} was opened with `twist-compare --as-it-is`: a run "
+            "made now would not be blind. Choose another output folder."
+        )
+    sealed = read_sealed(path)
+    same = [one.identity for one in sealed.candidates] == [one.identity for one in candidates]
+    planned = {seed: len(order) for seed, order in sealed.orders.items()}
+    if not same or planned != dict.fromkeys(seeds, trials):
+        raise ResultsError(
+            f"{path} seals another comparison: other checkpoints, seeds or number of trials. "
+            "Choose another output folder."
+        )
+    return sealed
+
+
+def _seal(sealed: SealedComparison, path: Path) -> None:
+    """Writes the mapping where it is not there yet."""
     if path.exists():
-        if not resume:
-            raise ResultsError(
-                f"{output} holds a comparison already. Choose another output folder, or set "
-                "resume:=true to continue it."
-            )
-        if (output / OPENED_FILE).exists():
-            raise ResultsError(
-                f"the comparison in {output} was opened with `twist-compare --as-it-is`: a run "
-                "made now would not be blind. Choose another output folder."
-            )
-        sealed = read_sealed(path)
-        same = [one.identity for one in sealed.candidates] == [one.identity for one in candidates]
-        planned = {seed: len(order) for seed, order in sealed.orders.items()}
-        if not same or planned != dict.fromkeys(seeds, trials):
-            raise ResultsError(
-                f"{path} seals another comparison: other checkpoints, seeds or number of trials. "
-                "Choose another output folder."
-            )
-        return sealed
-    sealed = SealedComparison.draw(candidates, seeds, trials, shuffle_seed)
+        return
     try:
-        output.mkdir(parents=True, exist_ok=True)
         write_sealed(sealed, path)
     except OSError as error:
         raise ResultsError(
             f"{path} cannot be written ({error.strerror or error}); free space or make the folder "
             "writable"
         ) from error
-    return sealed

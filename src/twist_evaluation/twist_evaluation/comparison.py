@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twist_evaluation.blind_comparison import OPENED_FILE, SEALED_FILE, Candidate, read_sealed
+from twist_evaluation.blind_comparison import (
+    OPENED_FILE,
+    SEAL_PREFIX,
+    SEALED_FILE,
+    Candidate,
+    read_sealed,
+)
 from twist_evaluation.results import (
     OPEN,
     RESULTS_FILE,
@@ -66,11 +72,13 @@ class Comparison:
         names: of the policies.
         pairs: by seed and trial.
         again: attempts that were run again, of both policies.
+        conditions: in which the two were not run alike, each pair of them once.
     """
 
     names: tuple[str, str]
     pairs: tuple[Pair, ...]
     again: int
+    conditions: tuple[tuple[str, str], ...] = ()
 
     def letter(self, seed: int, number: int) -> str:
         """``A`` or ``B``: which policy run `number` of a seed had; empty when that is not known."""
@@ -138,8 +146,10 @@ def compare_blind(folder: Path, *, as_it_is: bool = False) -> Comparison:
 
     Raises:
         ResultsError: something is missing, was changed, or runs are still open: whoever goes on
-            with them must not know.
+            with them must not know. Or it is no blind comparison.
     """
+    if not (folder / SEALED_FILE).exists():
+        _refuse_without_seal(folder)
     sealed = read_sealed(folder / SEALED_FILE)
     pairs, again, repeatable = [], 0, 0
     for seed, order in sealed.orders.items():
@@ -174,6 +184,16 @@ def compare_blind(folder: Path, *, as_it_is: bool = False) -> Comparison:
     return Comparison(names, tuple(pairs), again)
 
 
+def _refuse_without_seal(folder: Path) -> None:
+    """Lets a comparison pass that has lost its seal, which `read_sealed` tells."""
+    identities = [identity for identity, *_ in _evaluations(folder).values()]
+    if not any(identity.checkpoint.startswith(SEAL_PREFIX) for identity in identities):
+        raise ResultsError(
+            f"{folder} is no blind comparison: it holds results, and no {SEALED_FILE}. Compare it "
+            f"with another evaluation of the same layouts: `twist-compare {folder} OTHER_FOLDER`"
+        )
+
+
 def _still_to_be_made(missing: int, planned: int, seed: int) -> str:
     return (
         f"{missing} of {planned} runs of seed {seed} are still to be made; the mapping stays "
@@ -204,6 +224,7 @@ def compare_folders(folders: tuple[Path, Path]) -> Comparison:
             "evaluations of the same layouts can be compared in pairs"
         )
     pairs, again, names = [], 0, ("", "")
+    conditions: dict[tuple[str, str], None] = {}
     for seed in sorted(read[0]):
         (one, first, before), (other, second, before_too) = read[0][seed], read[1][seed]
         for name in ("task", "episode_steps", "trials"):
@@ -212,6 +233,8 @@ def compare_folders(folders: tuple[Path, Path]) -> Comparison:
                     f"seed {seed}: {name} is {getattr(one, name)} in {folders[0]} and "
                     f"{getattr(other, name)} in {folders[1]}; these are different evaluations"
                 )
+        if one.conditions != other.conditions:
+            conditions[one.conditions or "not told", other.conditions or "not told"] = None
         by_number = ({r.trial: r for r in first}, {r.trial: r for r in second})
         again += len(before) + len(before_too)
         names = (one.checkpoint or str(folders[0]), other.checkpoint or str(folders[1]))
@@ -219,7 +242,7 @@ def compare_folders(folders: tuple[Path, Path]) -> Comparison:
             Pair(seed, trial, by_number[0].get(trial), by_number[1].get(trial))
             for trial in range(one.trials)
         ]
-    return Comparison(names, tuple(pairs), again)
+    return Comparison(names, tuple(pairs), again, tuple(conditions))
 
 
 def lines(comparison: Comparison) -> list[str]:
@@ -229,6 +252,13 @@ def lines(comparison: Comparison) -> list[str]:
     difference = comparison.difference
     count = len(comparison.used)
     told = [f"A  {comparison.names[0]}", f"B  {comparison.names[1]}", ""]
+    if comparison.conditions:
+        told.append(
+            "WARNING  run under different conditions: what differs below may come from these"
+        )
+        for one, other in comparison.conditions:
+            told += [f"  A: {one}", f"  B: {other}"]
+        told.append("")
     for letter, rate in (("A", first), ("B", second)):
         successes = round(rate.estimate * count) if count else 0
         told.append(
@@ -296,6 +326,8 @@ _Evaluation = tuple[EvaluationIdentity, list[TrialReport], list[TrialReport]]
 
 
 def _evaluations(folder: Path) -> dict[int, _Evaluation]:
+    if not folder.is_dir():
+        raise ResultsError(f"{folder} does not exist; give the output folder of an evaluation")
     places = [folder] if (folder / RESULTS_FILE).exists() else sorted(folder.glob("seed*"))
     if not places:
         raise ResultsError(f"{folder} holds no {RESULTS_FILE}; give the output of an evaluation")

@@ -27,6 +27,7 @@ class LiveCamera:
 
     def __init__(self, node: Node, topic: str) -> None:
         self._node = node
+        self._topic = topic
         self._latest: ImageMessage | None = None
         self._drawn: Callable[[Image], Image] | None = None
         self._shown_at = 0.0
@@ -50,6 +51,14 @@ class LiveCamera:
         self._drawn = drawn
 
     def _on_image(self, message: ImageMessage) -> None:
+        seconds = message.header.stamp.sec
+        if seconds < 0:  # rclpy has no time before 1970
+            self._node.get_logger().warning(
+                f"a picture on {self._topic} is skipped: its stamp is {seconds} s, before 1970; "
+                "check the clock of the camera's driver",
+                throttle_duration_sec=5.0,
+            )
+            return
         self._latest = message
         drawn, now = self._drawn, time.monotonic()
         if drawn is None or now - self._shown_at < _SHOW_PERIOD:

@@ -7,16 +7,21 @@ through the graph, where the node ``operator_console`` shows the question in a t
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+import termios
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, Protocol, TextIO
 
 _END = object()
+_HANDED_OVER = 0.05
+"""Seconds in which the reading thread passes on what it has read."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ class Operator(Protocol):
 class TerminalOperator:
     """Asks at this process's terminal.
 
+    It is read from the beginning on: what is typed while nothing is asked is no answer later.
+
     Args:
         wait: returns the next item of a queue, as `InterruptibleWait.item`; a reading thread puts
             the lines there, so that a signal ends the wait.
@@ -82,7 +89,7 @@ class TerminalOperator:
         self._say = say
         self._lines: SimpleQueue[Any] = SimpleQueue()
         self._ended = False
-        self._reader: threading.Thread | None = None
+        threading.Thread(target=self._read, name="terminal", daemon=True).start()
 
     def tell(self, text: str) -> None:
         """Prints."""
@@ -90,12 +97,7 @@ class TerminalOperator:
 
     def ask(self, question: Question) -> str | NoAnswer:
         """Prints the question and reads until one of its keys is typed, or the input ends."""
-        if self._reader is None:
-            self._reader = threading.Thread(target=self._read, name="terminal", daemon=True)
-            self._reader.start()
-        # What was typed before the question is no answer to it.
-        while not self._lines.empty():
-            self._ended |= self._lines.get() is _END
+        self._forget_what_was_typed()
         for line in question.lines():
             self._say(line)
         while not self._ended:
@@ -108,6 +110,15 @@ class TerminalOperator:
                     return key
                 self._say(f"{key!r} is none of {', '.join(question.answers)}; there is no default")
         return NoAnswer("the terminal was closed")
+
+    def _forget_what_was_typed(self) -> None:
+        """What was typed before a question is no answer to it, nor is the beginning of one."""
+        if self._source.isatty():
+            with contextlib.suppress(termios.error):  # gone; the reading thread ends, too
+                termios.tcflush(self._source.fileno(), termios.TCIFLUSH)
+        time.sleep(_HANDED_OVER)
+        while not self._lines.empty():
+            self._ended |= self._lines.get() is _END
 
     def _read(self) -> None:
         read_lines(self._source, self._lines, _END)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +23,23 @@ class RawFile(Protocol):
 
 
 def open_new(path: Path) -> RawFile:
-    """Creates `path` for unbuffered writing."""
-    return open(path, "xb", buffering=0)
+    """Creates `path` for unbuffered writing, locked until it is closed or its process has ended."""
+    file = io.FileIO(path, "x")
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process has `path` open from `open_new`, as far as locks tell."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 class ReservedFile:
@@ -51,7 +69,7 @@ class ReservedFile:
         try:
             self._make_reserve(reserve_bytes)
         except OSError:
-            self._release_reserve()
+            self.release_reserve()
             self._file.close()
             path.unlink(missing_ok=True)
             raise
@@ -74,7 +92,7 @@ class ReservedFile:
                     self._torn = True
                     raise
                 self.full = True
-                self._release_reserve()
+                self.release_reserve()
                 continue
             self._offset += written
             view = view[written:]
@@ -89,8 +107,12 @@ class ReservedFile:
 
     def close(self) -> None:
         """Gives up the reserve and closes the file."""
-        self._release_reserve()
+        self.release_reserve()
         self._file.close()
+
+    def release_reserve(self) -> None:
+        """Gives the reserve's room to whatever has to be written beside the file."""
+        self._reserve.unlink(missing_ok=True)
 
     def _make_reserve(self, size: int) -> None:
         if size <= 0:
@@ -100,6 +122,3 @@ class ReservedFile:
             os.posix_fallocate(descriptor, 0, size)
         finally:
             os.close(descriptor)
-
-    def _release_reserve(self) -> None:
-        self._reserve.unlink(missing_ok=True)

@@ -138,9 +138,12 @@ class ResultsFolder:
         identity: of the evaluation.
         resume: whether results of the same evaluation may be continued.
 
+    Attributes:
+        identity: of the evaluation; with the conditions that are there where none are told.
+
     Raises:
         ResultsError: there are results already and `resume` is off, or they are another
-            evaluation's, or they cannot be read.
+            evaluation's, or they cannot be read, or the folder cannot be made.
     """
 
     def __init__(self, folder: Path, identity: EvaluationIdentity, *, resume: bool) -> None:
@@ -159,7 +162,14 @@ class ResultsFolder:
             _require_same(identity, found, path)
             self._reports = {report.trial: report for report in reports}
             self._superseded = superseded
-        folder.mkdir(parents=True, exist_ok=True)
+            if not identity.conditions:
+                self.identity = dataclasses.replace(identity, conditions=found.conditions)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(
+                f"{folder} cannot be made ({error.strerror or error}); choose another output folder"
+            ) from None
 
     @property
     def reports(self) -> list[TrialReport]:

@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -30,6 +31,7 @@ from twist_evaluation.judge import WorldState
 from twist_evaluation.results import EvaluationIdentity, Tally, TrialReport
 from twist_evaluation.trial_publisher import TrialPublisher
 from twist_evaluation.trial_stand import (
+    Interrupted,
     ObjectLayout,
     StandLost,
     StepSample,
@@ -41,6 +43,7 @@ from twist_msgs.srv import ResetTrial, StartRecording, StopRecording
 _RECORDER_SILENCE = 5.0  # seconds; it publishes diagnostics every second
 _ASK_AGAIN = 1.0  # seconds without an answer after which a question is put again
 _STOP_TIMEOUT = 35.0  # seconds; closing writes what waits for the disk, which may take 30 s
+_LAST_WORD = 2.0  # seconds for what is asked once more when a call was given up
 _BEST_EFFORT = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -51,9 +54,11 @@ class StandNames:
     Attributes:
         policy: the policy node.
         recorder: the recorder node.
-        reset_service: who puts robot and objects in place.
+        reset_service: who puts robot and objects in place. A service ``stop`` (std_srvs/Trigger)
+            beside it, where there is one, ends a motion that nobody waits for any more.
         ground_truth: topic of the true state.
-        home_service: std_srvs/Trigger that moves the arm home; empty where nothing does.
+        home_service: std_srvs/Trigger that moves the arm home; empty where nothing does. Stopped
+            like the reset.
     """
 
     policy: str = "twist_policy_node"
@@ -124,6 +129,7 @@ class RosStand:
         self._policy_trouble = ""
         self._recorder_heard = 0.0
         self._recording = False
+        self._start_unanswered = False
         self._truth: WorldState | None = None
 
         policy = names.policy
@@ -134,6 +140,8 @@ class RosStand:
         self._get_state = node.create_client(GetState, f"{policy}/get_state")
         self._reset = node.create_client(ResetTrial, names.reset_service)
         self._home = node.create_client(Trigger, names.home_service) if names.home_service else None
+        self._stop_reset = self._stop_beside(names.reset_service)
+        self._stop_home = self._stop_beside(names.home_service) if names.home_service else None
         self._start = node.create_client(StartRecording, f"{names.recorder}/start_recording")
         self._stop = node.create_client(StopRecording, f"{names.recorder}/stop_recording")
         node.create_subscription(PolicyStep, f"{policy}/step", self._on_step, 50)
@@ -283,7 +291,7 @@ class RosStand:
     def reset(self, task: str, seed: int, trial: int) -> ObjectLayout:
         """Calls the reset service."""
         request = ResetTrial.Request(task=task, seed=seed, trial=trial)
-        response = self._wait.call(self._reset, request, self._timeouts.reset)
+        response = self._move(self._reset, request, self._stop_reset)
         if not response.success:
             raise TrialAborted(f"reset refused: {response.message}")
         layout = response.layout
@@ -301,7 +309,7 @@ class RosStand:
         """Calls the home service, where there is one."""
         if self._home is None:
             return
-        response = self._wait.call(self._home, Trigger.Request(), self._timeouts.reset)
+        response = self._move(self._home, Trigger.Request(), self._stop_home)
         if not response.success:
             raise TrialAborted(f"the arm did not go home to clear the view: {response.message}")
 
@@ -316,7 +324,16 @@ class RosStand:
             keys=list(custom_data),
             values=list(custom_data.values()),
         )
-        response = self._wait.call(self._start, request, self._timeouts.service)
+        if self._start_unanswered:
+            self._end_unanswered(self._timeouts.service)
+        self._start_unanswered = True
+        try:
+            response = self._wait.call(self._start, request, self._timeouts.service)
+        except (TrialAborted, Interrupted):
+            with contextlib.suppress(TrialAborted):
+                self._end_unanswered(_LAST_WORD)
+            raise
+        self._start_unanswered = False
         if not response.success:
             raise TrialAborted(f"recorder: {response.message}")
         self._recorder_heard = time.monotonic()
@@ -380,6 +397,42 @@ class RosStand:
         with contextlib.suppress(Empty):
             while True:
                 self._events.get_nowait()
+
+    def _stop_beside(self, service: str) -> Client:
+        """Calls the service ``stop`` of the node that `service` is of."""
+        arm, _, _ = self._node.resolve_service_name(service).rpartition("/")
+        return self._node.create_client(Trigger, f"{arm}/stop")
+
+    def _end_unanswered(self, timeout: float) -> None:
+        """Ends what a start that got no answer may have begun, or may begin only now.
+
+        It would go on alone, and every later start be refused. The recorder serves this after that
+        start also when nobody waits for its answer any more; only then may another start follow.
+        """
+        ending = {"outcome": "aborted", "reason": "the answer to its start came too late"}
+        request = StopRecording.Request(keys=list(ending), values=list(ending.values()))
+        self._wait.call(self._stop, request, timeout)  # refused where nothing was begun
+        self._start_unanswered = False
+
+    def _move(self, client: Client, request: Any, stop: Client | None) -> Any:
+        """Calls who moves the arm, and has it stopped when nobody waits for its end any more."""
+        try:
+            return self._wait.call(client, request, self._timeouts.reset)
+        except (TrialAborted, Interrupted) as error:
+            trouble = self._stop_arm(stop)
+            if trouble:
+                raise type(error)(f"{error}; {trouble}") from None
+            raise
+
+    def _stop_arm(self, stop: Client | None) -> str:
+        """Asks for a stop where that is served; returns why the arm may still move, in words."""
+        if stop is None or not stop.service_is_ready():
+            return ""
+        try:
+            response = self._wait.call(stop, Trigger.Request(), _LAST_WORD)
+        except TrialAborted:
+            return f"{stop.srv_name} did not answer: use the emergency stop if the arm moves"
+        return "" if response.success else f"{stop.srv_name}: {response.message}"
 
     def _policy_state(self) -> int:
         response = self._wait.call(

@@ -31,7 +31,7 @@ from twist_evaluation.trial_runner import EvaluationEnd, TrialRules, TrialRunner
 from twist_evaluation.trial_stand import Interrupted, StandLost
 from twist_nodes.end_signals import on_end
 from twist_nodes.parameters import ParameterError, ParameterRow, declare_parameters
-from twist_nodes.spinning import spinning
+from twist_nodes.spinning import Spinning, spinning
 
 PARAMETERS = (
     ParameterRow("task", "block_push", "task card name"),
@@ -98,8 +98,12 @@ _REASONS = {
 }
 
 
-def run_evaluation(node: Node) -> EvaluationEnd:
-    """Runs what the parameters of `node` ask for; another thread must spin it meanwhile.
+def run_evaluation(node: Node, spun: Spinning) -> EvaluationEnd:
+    """Runs what the parameters of `node` ask for.
+
+    Args:
+        node: of the evaluation.
+        spun: the same, spun by another thread.
 
     Raises:
         SetupError: task or checkpoint are wrong.
@@ -141,7 +145,13 @@ def run_evaluation(node: Node) -> EvaluationEnd:
         ),
         record=values["record"],
     )
-    on_end(lambda number, _: stand.interrupt(_REASONS[signal.Signals(number)]))
+
+    def interrupt(number: int, _: object) -> None:
+        error = spun.error
+        failed = f"a callback of this node failed: {type(error).__name__}: {error}"
+        stand.interrupt(_REASONS[signal.Signals(number)] if error is None else failed)
+
+    on_end(interrupt)
     names = [field.name for field in dataclasses.fields(JudgingOptions)]
     judging = Judging(node, stand, setup, JudgingOptions(**{name: values[name] for name in names}))
     rules = TrialRules(
@@ -212,8 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     node = Node("trial_runner")
     try:
-        with spinning(node):
-            end = run_evaluation(node)
+        with spinning(node) as spun:
+            end = run_evaluation(node, spun)
     except (SetupError, ResultsError, ParameterError) as error:
         print(f"trial_runner: {error}", file=sys.stderr, flush=True)
         return 2

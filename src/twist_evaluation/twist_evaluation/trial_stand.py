@@ -55,7 +55,8 @@ class ObjectLayout:
 class TrialStand(Protocol):
     """Every method blocks until done and raises `Interrupted` when a person asks to stop.
 
-    Methods that a broken part makes impossible raise `TrialAborted` with the reason.
+    Methods that a broken part makes impossible raise `TrialAborted` with the reason. A motion of
+    the arm, or a recording, that nobody waits for any more is ended where that can be asked for.
     """
 
     def now(self) -> float:

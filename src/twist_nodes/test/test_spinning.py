@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -35,6 +36,51 @@ def test_a_node_is_not_spun_any_more_after_an_error(make_node: MakeNode) -> None
     with pytest.raises(ZeroDivisionError), spinning(make_node()):
         raise ZeroDivisionError
     assert "tested executor" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_an_error_in_a_callback_ends_what_the_caller_waits_for_and_is_raised(
+    make_node: MakeNode,
+) -> None:
+    node, later = make_node(), threading.Event()
+
+    def fail() -> None:
+        failing.cancel()
+        raise ValueError("a callback failed")
+
+    def wait_for_ever() -> None:
+        try:
+            time.sleep(60.0)
+        except KeyboardInterrupt:  # as by Ctrl-C
+            # What is needed to come to an end is still served.
+            assert isinstance(spun.error, ValueError)
+            node.create_timer(0.01, later.set)
+            assert later.wait(20.0)
+            raise
+
+    failing = node.create_timer(0.01, fail)
+    with pytest.raises(ValueError, match="a callback failed"), spinning(node) as spun:
+        wait_for_ever()
+    assert later.is_set()
+
+
+def test_beside_another_threads_work_an_error_in_a_callback_is_raised_at_the_end(
+    make_node: MakeNode,
+) -> None:
+    node, raised = make_node(), []
+
+    def work() -> None:
+        failing = node.create_timer(0.01, lambda: [failing.cancel(), 1 / 0])
+        try:
+            with spinning(node) as spun:
+                while spun.error is None:
+                    time.sleep(0.01)
+        except ZeroDivisionError as error:
+            raised.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(20.0)
+    assert len(raised) == 1
 
 
 def test_spinning_survives_the_end_of_its_context(make_node: MakeNode) -> None:

@@ -94,7 +94,7 @@ class Equipment:
                 node, contract, clock, listener.on_frame, listener.on_bad_frame
             )
             made.callback(self.camera.destroy)
-            self.camera_info = CameraInfoInput(node, contract)
+            self.camera_info = CameraInfoInput(node, contract, clock)
             made.callback(self.camera_info.destroy)
             self.pose = PoseInput(
                 node, shaper.tool, frame_id, clock, listener.on_pose, listener.on_bad_pose
@@ -279,7 +279,9 @@ class Activation:
             self._equipment.camera.trouble(now, values["frame_age_limit"], self._began),
             self._equipment.pose.trouble(now, values["pose_age_limit"], self._began),
             self._equipment.camera_info.trouble(
-                values["camera_info_limit"], required=values["camera_info_required"]
+                values["camera_info_limit"],
+                self._began,
+                required=values["camera_info_required"],
             ),
             self._robot_trouble(now),
         )

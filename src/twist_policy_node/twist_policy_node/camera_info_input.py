@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rclpy.serialization import deserialize_message
@@ -21,11 +22,15 @@ class CameraInfoInput:
     Args:
         node: owns the subscription.
         contract: the camera trained with.
+        clock: steady seconds.
     """
 
-    def __init__(self, node: Node, contract: PolicyContract) -> None:
+    def __init__(self, node: Node, contract: PolicyContract, clock: Callable[[], float]) -> None:
         self._node = node
         self._contract = contract
+        self._clock = clock
+        self.received: float | None = None
+        """When the last message arrived, steady seconds."""
         self._serialized: bytes | None = None
         self.topic = node.resolve_topic_name("camera_info")
         # It comes with every frame and is looked at before a start alone: kept as it came.
@@ -39,16 +44,26 @@ class CameraInfoInput:
 
     def _on_info(self, serialized: bytes) -> None:
         self._serialized = serialized
+        self.received = self._clock()
 
-    def trouble(self, limit: float, *, required: bool) -> str | None:
+    def trouble(self, limit: float, since: float, *, required: bool) -> str | None:
         """Why the policy must not look through this camera, in words; None when it may.
 
         Args:
             limit: largest shift of the picture, pixels of the full frame.
+            since: what arrived before may be of another camera, steady seconds.
             required: whether a calibration has to be there; else only one that is there counts.
         """
         message: CameraInfo | None = None
-        if self._serialized is not None:
+        if self.received is not None and self.received < since:
+            # It comes with the next frame, unless this camera has none.
+            publishers = self._node.count_publishers(self.topic)
+            if required or publishers:
+                return (
+                    f"no calibration on {self.topic} since activation ({publishers} publishers); "
+                    "start the camera's driver with its camera_info"
+                )
+        elif self._serialized is not None:
             message = deserialize_message(self._serialized, CameraInfo)
         # A camera whose driver knows no calibration says so by a focal length of zero.
         if message is None or message.k[0] == 0.0:

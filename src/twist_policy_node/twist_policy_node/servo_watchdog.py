@@ -122,7 +122,6 @@ class ServoWatchdog:
             return Fault(
                 "servo_lost",
                 f"no status from Servo for {silence:.3f} s (limit {self._limits.servo_silence} s)",
-                "start servo_node again (it ends when joint states stop) or check who paused it, "
-                "then activate again",
+                "start servo_node again or check who paused it, then activate again",
             )
         return None
