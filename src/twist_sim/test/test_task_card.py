@@ -109,7 +109,16 @@ def test_a_card_at_a_path_equals_the_shipped_one(write_card):
             r"rules: expected one of .* or module:Class, found 'block_stack'",
         ),
         ("task", "other", r"task: expected 'block_push'"),
+        ("image.size", 96, r"image\.size: expected a divisor of 128.*found 96"),
         ("randomisation", [1], r"randomisation: expected a mapping"),
+        ("randomisation.exposure", [1.2, 0.8], r"randomisation\.exposure must be \[smallest"),
+        ("randomisation.exposre", [0.8, 1.2], r"randomisation: unknown keys \['exposre'\]"),
+        ("randomisation.cube_hue", [10.0, 255.0], r"randomisation\.cube_hue .*within 2 degrees"),
+        (
+            "randomisation.texture_repeat",
+            [0.0, 4.0],
+            r"randomisation\.texture_repeat must be above",
+        ),
     ],
 )
 def test_a_wrong_card_is_refused_naming_file_and_key(write_card, key, value, complaint):

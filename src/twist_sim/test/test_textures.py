@@ -12,6 +12,7 @@ from twist_sim.texture_families import FAMILIES, Split
 from twist_sim.textures import (
     TextureError,
     build_texture_bank,
+    check_texture_folder,
     load_texture_folder,
     object_texture_bank,
 )
@@ -95,3 +96,17 @@ def test_a_folder_without_readable_images_is_refused(tmp_path: Path) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TextureError, match="is not a folder"):
         load_texture_folder(tmp_path / "nowhere", 32)
+
+
+def test_a_folder_is_checked_without_reading_all_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path / "nowhere", tmp_path):
+        with pytest.raises(TextureError, match=f"{folder} (is not a folder|holds no readable)"):
+            check_texture_folder(folder)
+    for name in "abc":
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), np.zeros((8, 8, 3), np.uint8))
+    decode, read = cv2.imdecode, []
+    monkeypatch.setattr(cv2, "imdecode", lambda *a: read.append(a) or decode(*a))
+    check_texture_folder(tmp_path)
+    assert len(read) == 1

@@ -10,6 +10,9 @@ from typing import Any
 
 Range = tuple[float, float]
 
+_ABOVE_ZERO = ("light_elevation", "focal_scale", "texture_repeat")
+"""Ranges whose numbers are divided by, or drawn by their logarithm."""
+
 
 class AppearanceError(ValueError):
     """Randomisation ranges are malformed."""
@@ -67,6 +70,10 @@ class AppearanceRanges:
             numbers = value if isinstance(value, tuple) else (value,)
             if not all(math.isfinite(n) and n >= 0 for n in numbers):
                 raise AppearanceError(f"randomisation.{name} must be finite and >= 0, is {value}")
+            if name in _ABOVE_ZERO and min(numbers) <= 0:
+                raise AppearanceError(
+                    f"randomisation.{name} must be above 0, found {list(numbers)}"
+                )
             if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
                 raise AppearanceError(
                     f"randomisation.{name} must be [smallest, largest], found {list(value)}"
@@ -80,8 +87,9 @@ class AppearanceRanges:
         )
         if nearest < 60.0:
             raise AppearanceError(
-                f"cube_hue {list(self.cube_hue)} comes within {nearest:.0f} degrees of the goal's "
-                f"red (0 +- {self.goal_hue}); keep 60 or more, hue tells cube and goal apart"
+                f"randomisation.cube_hue {list(self.cube_hue)} comes within {nearest:.0f} degrees "
+                f"of the goal's red (0 +- {self.goal_hue}); keep 60 or more, hue tells cube and "
+                "goal apart"
             )
 
     @classmethod

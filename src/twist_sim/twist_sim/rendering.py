@@ -26,15 +26,11 @@ from twist_sim.hand import FINGER_JOINTS
 from twist_sim.image_resize import downscale
 from twist_sim.panda import ARM_JOINTS
 from twist_sim.scene import SIM_STATE_SIZE, build_spec
-from twist_sim.task_card import TaskCard
+from twist_sim.task_card import CROP_SIZE, TaskCard
 
 __all__ = ["CROP_SIZE", "RenderError", "SceneRenderer"]
 
 Image = NDArray[np.uint8]
-
-CROP_SIZE = 128
-"""Default edge of a rendered crop, pixels: twice the student's input, so that the resize smooths
-edges, at little more cost than rendering 64 pixels."""
 
 _NEAR, _FAR = 0.05, 12.0
 _ROBOT_REPEAT = 3.0

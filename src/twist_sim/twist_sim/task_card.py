@@ -30,16 +30,28 @@ from twist_policy.contract import (
     Vector3,
     Workspace,
 )
+from twist_sim.appearance_ranges import AppearanceError, AppearanceRanges
 from twist_sim.camera_geometry import look_at_orientation
 from twist_sim.typed_yaml import TaskCardError, parse
 
 if TYPE_CHECKING:
     from twist_sim.tasks import TaskRules
 
-__all__ = ["TASK_PATH", "TaskCard", "TaskCardError", "available_tasks", "load_task_card"]
+__all__ = [
+    "CROP_SIZE",
+    "TASK_PATH",
+    "TaskCard",
+    "TaskCardError",
+    "available_tasks",
+    "load_task_card",
+]
 
 TASK_PATH = "TWIST_TASK_PATH"
 """Environment variable: folders with task cards of one's own, with ``:`` between."""
+CROP_SIZE = 128
+"""Default edge of a rendered crop, pixels: twice the student's input, so that the resize smooths
+edges, at little more cost than rendering 64 pixels. Training images are resized from it by a whole
+factor."""
 _TASKS_FOLDER = Path(__file__).parent / "tasks"
 
 Vector2 = tuple[float, float]
@@ -340,7 +352,7 @@ class TaskCard:
         rule_parameters: plain data for the task's rules, validated by them.
         refinement: those of them that are others for a behaviour which has learned the task; see
             `refined`.
-        randomisation: plain data for the appearance sampler, validated by it.
+        randomisation: plain data for the appearance sampler, validated by `AppearanceRanges`.
         source: the file the card was read from.
     """
 
@@ -530,6 +542,12 @@ def load_task_card(name_or_path: str | Path) -> TaskCard:
     card.refined().task_rules  # noqa: B018 - refuses parameters that its rules do not take
     try:
         card.contract(observes_ee_position=False)  # refuses cards no policy could be made for
-    except ContractError as error:
+        AppearanceRanges.from_mapping(card.randomisation)
+    except (ContractError, AppearanceError) as error:
         raise TaskCardError(f"{path}: {error}") from error
+    if CROP_SIZE % card.image.size:
+        raise TaskCardError(
+            f"{path}: image.size: expected a divisor of {CROP_SIZE}, the edge at which training "
+            f"images are rendered, found {card.image.size}; use {CROP_SIZE // 2} or {CROP_SIZE}"
+        )
     return card

@@ -13,6 +13,7 @@ Arrays: textures are (S, S, 3) uint8 RGB, fields (S, S) float32 in [0, 1].
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ __all__ = [
     "TextureBank",
     "TextureError",
     "build_texture_bank",
+    "check_texture_folder",
     "load_texture_folder",
     "object_texture_bank",
 ]
@@ -108,30 +110,46 @@ def load_texture_folder(folder: Path, size: int) -> list[Image]:
     Raises:
         TextureError: not a folder, or no readable image in it.
     """
-    if not folder.is_dir():
-        raise TextureError(
-            f"textures_folder {folder} is not a folder; give one that holds .png or .jpg images, "
-            "or leave it out to use the procedural textures alone"
-        )
-    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
     images = []
-    for path in paths:
-        bgr = (
-            cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
-            if (path.is_file() and path.stat().st_size > 0)
-            else None
-        )
-        if bgr is None:
-            continue
+    for bgr in _readable_images(folder):
         height, width = bgr.shape[:2]
         edge = min(height, width)
         top, left = (height - edge) // 2, (width - edge) // 2
         square = bgr[top : top + edge, left : left + edge]
         square = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
         images.append(limit_saturation(np.ascontiguousarray(square[..., ::-1])))
-    if not images:
-        raise TextureError(
-            f"textures_folder {folder} holds no readable image: {len(paths)} .png or .jpg files "
-            "found, none of which could be decoded; add images or leave textures_folder out"
-        )
     return images
+
+
+def check_texture_folder(folder: Path) -> None:
+    """Refuses what `load_texture_folder` would refuse; reads no more than the first image.
+
+    Raises:
+        TextureError: not a folder, or no readable image in it.
+    """
+    next(_readable_images(folder))
+
+
+def _readable_images(folder: Path) -> Iterator[Image]:
+    """Every image below `folder` that can be decoded, BGR, sorted by path; at least one."""
+    if not folder.is_dir():
+        raise TextureError(
+            f"the textures folder {folder} is not a folder; give one that holds .png or .jpg "
+            "images, or none to use the procedural textures alone"
+        )
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+    readable = 0
+    for path in paths:
+        bgr = (
+            cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_COLOR)
+            if (path.is_file() and path.stat().st_size > 0)
+            else None
+        )
+        if bgr is not None:
+            readable += 1
+            yield bgr
+    if not readable:
+        raise TextureError(
+            f"the textures folder {folder} holds no readable image: {len(paths)} .png or .jpg "
+            "files found, none of which could be decoded; add images or give no folder"
+        )

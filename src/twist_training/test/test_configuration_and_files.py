@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from twist_sim.task_card import load_task_card
+from twist_training import command_help
 from twist_training.atomic_files import DiskError, write_atomically
 from twist_training.cli import main
 from twist_training.configuration import (
@@ -20,7 +23,7 @@ from twist_training.configuration import (
     split_arguments,
 )
 from twist_training.run_identity import RunError
-from twist_training.runners.pipeline import command_of
+from twist_training.runners.pipeline import STAGES, command_of, default_folder
 from twist_training.session import Session
 from twist_training.storage import images as image_storage
 from twist_training.storage.episodes import EpisodeFileError, Episodes, Replay, sample_windows
@@ -49,7 +52,8 @@ def test_arguments_change_nested_settings_with_their_types() -> None:
         (["teacher.batch=-1"], "must not be negative"),
         (["precision=int8"], "use auto, float32 or bfloat16"),
         (["threads=0"], "use 1 or more"),
-        (["teacher.entropy=nan"], "it must be a number"),
+        (["teacher.entropy=nan"], "it must be a finite number"),
+        (["teacher.model_lr=inf"], "it must be a finite number"),
         (["collection.random_fraction=1"], "leaves none for the teacher"),
         (["distillation.steps=2"], "student_rounds 2 do not fit between 2"),
         *(
@@ -71,6 +75,29 @@ def test_arguments_change_nested_settings_with_their_types() -> None:
                 "distillation.evaluate_every",
                 "distillation.evaluation_episodes",
                 "evaluation.episodes",
+                "teacher.model_lr",
+                "teacher.actor_lr",
+                "teacher.critic_lr",
+                "teacher.clip",
+                "distillation.lr",
+                "distillation.warmup_lr",
+                "distillation.clip",
+            )
+        ),
+        *(
+            ([f"{name}=1.5"], f"{name} is 1.5; it is a share, use 0 to 1")
+            for name in (
+                "teacher.discount",
+                "teacher.lambda_",
+                "teacher.kl_balance",
+                "teacher.practice",
+                "teacher.final_practice",
+                "teacher.refined_practice",
+                "teacher.hindsight",
+                "teacher.moving",
+                "teacher.final_lr",
+                "collection.random_fraction",
+                "collection.practice",
             )
         ),
     ],
@@ -78,6 +105,10 @@ def test_arguments_change_nested_settings_with_their_types() -> None:
 def test_nonsense_settings_are_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         parse_arguments(arguments)
+
+
+def test_a_target_above_one_never_stops_a_teacher_and_is_no_mistake() -> None:
+    assert parse_arguments(["teacher.target_success=1.1"]).teacher.target_success == 1.1
 
 
 @pytest.mark.parametrize("name", ["student_episodes", "student_rounds"])
@@ -113,7 +144,14 @@ def test_the_recorded_command_repeats_the_settings() -> None:
         (["refine", "run=/nowhere", "processes=0"], 2, "processes is 0; use 1 or more"),
         (["refine", "run=/nowhere", "device=tpu"], 2, "use cpu or cuda"),
         (["refine", "run=/nowhere", "rounds=-1"], 2, "rounds must not be negative"),
-        (["refine", "run=/nowhere", "student_lr=0"], 2, "student_lr must be above 0"),
+        (["refine", "run=/nowhere", "student_lr=0"], 2, "student_lr must be finite and above 0"),
+        (["refine", "run=/nowhere", "actor_lr=nan"], 2, "actor_lr must be finite and above 0"),
+        (["refine", "run=/nowhere", "critic_lr=inf"], 2, "critic_lr must be finite and above 0"),
+        (["all", "outptu=x"], 2, "did you mean 'output'?"),
+        (["all", "dta=x"], 2, "did you mean 'data'?"),
+        (["all", "x=1"], 2, "'checkpoint', 'collection', 'cuda_graph', 'data'"),
+        (["refine", "procesess=1"], 2, "did you mean 'processes'?"),
+        (["refine", "x=1"], 2, "'collection.workers', 'critic_lr', 'cuda_graph'"),
     ],
 )
 def test_the_command_explains_what_is_wrong(
@@ -125,6 +163,54 @@ def test_the_command_explains_what_is_wrong(
 ) -> None:
     assert main([*arguments, f"output={tmp_path / 'run'}"]) == code
     assert message in capsys.readouterr().err
+
+
+def _names(settings: object) -> list[str]:
+    """Of all settings, as they are written on the command line."""
+    return [name for name, _ in command_help._values(settings)]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("stage", ["all", *STAGES])
+def test_help_on_a_stage_says_what_it_does_and_lists_every_setting(
+    stage: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([stage, "preset=smoke", option]) == 0
+    said = capsys.readouterr().out
+    assert command_help.STAGES[stage] in said
+    for name in (*command_help.PLACES, *_names(PRESETS["cpu"])):
+        assert f"\n  {name} " in said
+    assert "  textures (none): folder of your own images" in said
+    assert "  distillation.warmup_steps (12000)" in said
+
+
+@pytest.mark.parametrize("tool", sorted(command_help.TOOLS))
+def test_help_on_a_tool_says_what_it_does_and_explains_every_setting(
+    tool: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = command_help.TOOLS[tool]
+    assert main([tool, "--help"]) == 0
+    said = capsys.readouterr().out
+    assert about.purpose in said
+    settings = getattr(importlib.import_module(about.module), about.settings)()
+    for name, value in command_help._values(settings):
+        assert f"\n  {name} ({value}): " in said
+    assert all(name in said for name in about.also)
+
+
+def test_help_on_the_command_names_every_stage_and_tool(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert set(command_help.STAGES) == {"all", *STAGES}
+    assert all(f"\n  {name} " in said for name in (*command_help.STAGES, *command_help.TOOLS))
+    assert main(["fly", "--help"]) == 2
+
+
+def test_a_run_of_a_card_given_by_its_path_has_the_cards_name(tmp_path: Path) -> None:
+    card = tmp_path / "block_push.yaml"
+    card.write_text(load_task_card("block_push").source.read_text())
+    config = parse_arguments([f"task={card}", "preset=smoke"])
+    assert default_folder(config) == Path("runs/block_push_smoke_seed0")
 
 
 def test_a_scripts_own_arguments_are_told_from_the_settings() -> None:

@@ -258,6 +258,20 @@ def test_what_counts_as_trained_follows_the_card() -> None:
     assert [v.label for v in found.levels if v.trained] == ["0", "1.5", "3"]
 
 
+@pytest.mark.parametrize("exposure", [[0.8, 1.2], [0.3, 2.0], [1.0, 1.0]])
+def test_a_brightness_counts_as_trained_only_where_every_look_stays_inside_the_card(
+    exposure: list[float],
+) -> None:
+    card = dataclasses.replace(CARD, randomisation={"exposure": exposure})
+    found = {f.name: f for f in factors(card)}["brightness"]
+    assert [v.label for v in found.levels if v.trained] == ["1"]
+    sampler = Disturbance().sampler(card, SEED)
+    for level in found.levels:
+        looks = [level.disturbance.look(sampler.draw_trial(n), SEED, n) for n in range(40)]
+        inside = all(exposure[0] <= look.effects.exposure <= exposure[1] for look in looks)
+        assert inside == level.trained, level.label
+
+
 FEW = (
     NOMINAL,
     Factor(

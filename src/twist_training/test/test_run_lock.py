@@ -130,9 +130,10 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_a_run_of_a_sweep_ends_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
-    folder = tmp_path / "data" / "block_push_seed0"
+    settings = "data/block_push_seed0_*/config.json"
     with subprocess.Popen([sys.executable, "-c", _SWEEP, str(tmp_path)]) as sweep:
-        _wait_for((folder / "config.json").exists, sweep)  # it is at work, and has the lock
+        _wait_for(lambda: any(tmp_path.glob(settings)), sweep)  # it is at work, and has the lock
+        folder = next(tmp_path.glob(settings)).parent
         with pytest.raises(RunError, match="is writing to"), locked(folder):
             pass
         job = int((folder / LOCK).read_text())

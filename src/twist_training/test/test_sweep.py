@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from twist_sim.task_card import load_task_card
 from twist_training.cli import main
 from twist_training.configuration import (
     ConfigurationError,
@@ -142,6 +143,100 @@ def test_a_job_can_be_run_in_another_working_directory(
     places = [job[name] for job in jobs for name in ("folder", "data", "warm_up") if name in job]
     assert len(places) == 1 + 3 + 2
     assert all(place.startswith(f"{tmp_path}/out/") for place in places)
+
+
+def _card(path: Path, **sections: dict[str, Any]) -> Path:
+    """Block push's card with these values, at `path`, whose name it has."""
+    data = yaml.safe_load(load_task_card("block_push").source.read_text()) | {"task": path.stem}
+    for name, values in sections.items():
+        data[name] = data[name] | values
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    "section", [{"rule_parameters": {"reach": 0.3}}, {"randomisation": {"exposure": [0.5, 1.5]}}]
+)
+def test_runs_of_a_card_that_was_edited_are_others(
+    section: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    sweep = _sweep({"full": ()}, tasks=(str(_card(tmp_path / "push.yaml")),))
+
+    def folders() -> set[Path]:
+        makers, students = plan(sweep, tmp_path, "")
+        return {run.folder for run in (*makers, *students, *warm_ups(students))}
+
+    before = folders()
+    assert len(before) == 3
+    assert folders() == before
+    _card(tmp_path / "push.yaml", **section)
+    assert not folders() & before
+
+
+def test_results_of_other_settings_of_the_teacher_are_not_taken_for_these(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `data=`, the shared settings are those of the run that is named."""
+    path = tmp_path / "sweep.yaml"
+    entries = {"tasks": ["block_push"], "seeds": [0], "preset": "cpu", "settings": []}
+    path.write_text(yaml.safe_dump(entries | {"variants": {"full": []}}))
+
+    def execute(jobs: Sequence[dict[str, Any]], workers: int, report: Any) -> None:
+        for number, job in enumerate(jobs):
+            done.append(job["kind"])
+            report(number, {"successes": 1, "episodes": 1, "object_error": 0.01}, "")
+
+    monkeypatch.setattr(command, "executor_named", lambda _: execute)
+
+    def swept(*settings: str) -> int:
+        run = {"config": parse_arguments(["preset=smoke", *settings]).to_dict()}
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / "config.json").write_text(json.dumps(run["config"]))
+        done.clear()
+        out = f"out={tmp_path / 'out'}"
+        assert main(["sweep", f"file={path}", out, f"data={tmp_path / 'data'}"]) == 0
+        return done.count("student")
+
+    done: list[str] = []
+    assert swept() == 1
+    assert swept("processes=2", "collection.workers=1") == 0  # the machine's
+    assert swept("teacher.kl_scale=0.5") == 1
+    assert swept("collection.action_noise=0.1") == 1
+    assert swept("evaluation.seed=5") == 1
+    assert swept() == 0
+    report = (tmp_path / "out" / "sweep.md").read_text()
+    assert report.startswith("# block_push, preset smoke\n"), "not the file's, which is not used"
+    assert "| - (one run) |" in report
+
+
+def test_a_task_given_by_its_path_keeps_its_runs_inside_the_sweeps_folder(tmp_path: Path) -> None:
+    card, out = _card(tmp_path / "cards" / "push.yaml"), tmp_path / "out"
+    makers, students = plan(_sweep({"full": ()}, tasks=(str(card),)), out, "")
+    runs = (*makers, *students, *warm_ups(students))
+    assert {run.folder.parent.parent for run in runs} == {out}
+    assert all(run.folder.name.startswith("push_seed0_") for run in runs)
+    assert students[0].task == "push"
+    run = tmp_path / "push_seed0"
+    Session(makers[0].config, run)
+    _, students = plan(
+        _sweep({"full": ()}, tasks=(str(card),)), out, f"{tmp_path}/{{task}}_seed{{seed}}"
+    )
+    assert students[0].data == run
+
+
+def test_two_cards_of_one_name_are_refused(tmp_path: Path) -> None:
+    card = _card(tmp_path / "block_push.yaml", object={"size": 0.05})
+    with pytest.raises(ConfigurationError, match="give each card its own"):
+        plan(_sweep({"full": ()}, tasks=("block_push", str(card))), tmp_path, "")
+
+
+def test_a_variant_that_does_not_fit_the_card_is_named(tmp_path: Path) -> None:
+    card = _card(tmp_path / "push.yaml")
+    card.write_text(card.read_text().replace("episode_steps: 150", "episode_steps: 30"))
+    longer = ("distillation.length=31",)
+    with pytest.raises(ConfigurationError, match=r"variant 'longer': .*the 30 steps"):
+        plan(_sweep({"full": (), "longer": longer}, tasks=(str(card),)), tmp_path, "")
 
 
 @pytest.mark.parametrize(

@@ -15,56 +15,28 @@ from typing import TYPE_CHECKING
 
 from twist_policy.checkpoint import CheckpointError
 from twist_sim.gl_backend import RenderError
-from twist_sim.task_card import TaskCardError, available_tasks
-from twist_training.configuration import PRESETS, ConfigurationError, parse_arguments
+from twist_sim.task_card import TaskCardError
+from twist_training.command_help import PLACES, TOOLS, help_on, usage
+from twist_training.configuration import ConfigurationError, parse_arguments
 
 if TYPE_CHECKING:
     from twist_training.runners.pipeline import Pipeline
-
-_TOOLS = {
-    "robustness": "twist_training.robustness.command",
-    "diagnose": "twist_training.diagnosis.command",
-    "sweep": "twist_training.sweep.command",
-    "refine": "twist_training.refinement.command",
-}
-"""Commands beside the pipeline's stages, by the module whose ``main`` runs them."""
-
-_USAGE = f"""usage: twist-train STAGE [name=value ...]
-
-stages:
-  all        every stage below, in this order
-  teacher    world model and behaviour on privileged state
-  collect    episodes of the frozen teacher
-  render     domain-randomised images of them
-  distil     student world model on images
-  export     TorchScript checkpoint, manifest, golden data, model card, learning curve
-  evaluate   teacher, and the exported checkpoint on held-out appearances
-
-tools, each with settings of its own (twist-train TOOL name=value ...; resumable, too):
-  robustness success and surprise of checkpoint=FOLDER when camera, light, timing, object differ
-  diagnose   what the belief of checkpoint=FOLDER gets wrong, and when it fails
-  sweep      students over tasks, seeds and variants of file=FILE; without it, ablations
-  refine     the finished run=FOLDER: a gentler behaviour, which bears what its student gets wrong
-
-common settings (default):
-  task       {", ".join(available_tasks())} (block_push)
-  preset     {", ".join(PRESETS)} (cpu)
-  seed       (0)
-  output     run folder; the same folder and settings continue a run (runs/TASK_PRESET_seedN)
-  checkpoint where the exported checkpoint goes (OUTPUT/checkpoint)
-  data       a finished run whose teacher, episodes and images are taken (none)
-every other setting: section.name=value, e.g. student.observes_ee_position=false; see
-twist_training/configuration.py for all of them.
-"""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code (0 done, 1 failed, 2 usage, 130 Ctrl-C)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_USAGE)
+        print(usage())
         return 0 if arguments else 2
+    command = list(arguments)
+    stage = arguments.pop(0)
+    if {"-h", "--help"} & set(arguments) and (text := help_on(stage)):
+        print(text)
+        return 0
     # Heavy imports come after the help, which should answer at once.
+    from twist_sim.appearance_ranges import AppearanceError
+    from twist_sim.textures import TextureError
     from twist_training.atomic_files import DiskError
     from twist_training.local_processes import companions, is_first_process, process_count
     from twist_training.run_identity import RunError
@@ -74,23 +46,21 @@ def main(arguments: list[str] | None = None) -> int:
     from twist_training.storage.episodes import EpisodeFileError
     from twist_training.storage.result_table import ResultTableError
 
-    command = list(arguments)
-    stage = arguments.pop(0)
     with _interruptions() as signals:
         try:
-            if stage in _TOOLS:
-                importlib.import_module(_TOOLS[stage]).main(arguments)
+            if stage in TOOLS:
+                importlib.import_module(TOOLS[stage].module).main(arguments)
                 return 0
             if stage != "all" and stage not in STAGES:
-                known = ", ".join(("all", *STAGES, *_TOOLS))
+                known = ", ".join(("all", *STAGES, *TOOLS))
                 raise ConfigurationError(f"unknown stage {stage!r}; choose from {known}")
-            places = {"output": "", "checkpoint": "", "data": ""}
+            places = dict.fromkeys(PLACES, "")
             for argument in list(arguments):
                 name, separator, value = argument.partition("=")
                 if name in places and separator:
                     places[name] = value
                     arguments.remove(argument)
-            config = parse_arguments(arguments)
+            config = parse_arguments(arguments, also=PLACES)
             folder = Path(places["output"]) if places["output"] else default_folder(config)
             checkpoint = Path(places["checkpoint"] or folder / "checkpoint")
             with locked(folder):
@@ -100,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
                     _run(stage, Pipeline(config, folder, checkpoint))
         except KeyboardInterrupt:
             return _stopped()
-        except (ConfigurationError, TaskCardError) as error:
+        except (ConfigurationError, TaskCardError, AppearanceError, TextureError) as error:
             print(f"twist-train: {error}", file=sys.stderr)
             return 2
         except (

@@ -11,12 +11,15 @@ import difflib
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twist_training.modules.rssm import RssmConfig
-from twist_training.validation import problems_of
+from twist_training.validation import problems_of, problems_with_card
+
+if TYPE_CHECKING:
+    from twist_sim.task_card import TaskCard
 
 Settings = TypeVar("Settings")
 MACHINE_SETTINGS = (
@@ -346,8 +349,12 @@ PRESETS: dict[str, TrainingConfig] = {
 }
 
 
-def parse_arguments(arguments: list[str]) -> TrainingConfig:
+def parse_arguments(arguments: list[str], also: Iterable[str] = ()) -> TrainingConfig:
     """Builds a configuration from ``name=value`` arguments, on top of the chosen preset.
+
+    Args:
+        arguments: of the command line.
+        also: names that the command takes besides, for the hint at an unknown one.
 
     Raises:
         ConfigurationError: unknown preset or setting, or a value that cannot be.
@@ -358,7 +365,7 @@ def parse_arguments(arguments: list[str]) -> TrainingConfig:
         raise ConfigurationError(f"unknown preset {preset!r}; choose from {sorted(PRESETS)}")
     config = PRESETS[preset]
     for name, value in pairs.items():
-        config = _replace(config, name.split("."), value, name)
+        config = _replace(config, name.split("."), value, name, also)
     validate(config)
     return config
 
@@ -373,14 +380,29 @@ def validate(config: TrainingConfig) -> None:
         raise ConfigurationError("; ".join(problems))
 
 
-def with_arguments(settings: Settings, arguments: list[str]) -> Settings:
+def validate_for(config: TrainingConfig, card: TaskCard) -> None:
+    """Refuses settings that a run of this task could only fail with later.
+
+    Raises:
+        ConfigurationError: names all of them.
+    """
+    if problems := list(problems_with_card(config, card)):
+        raise ConfigurationError("; ".join(problems))
+
+
+def with_arguments(settings: Settings, arguments: list[str], also: Iterable[str] = ()) -> Settings:
     """A frozen dataclass of settings, with ``name=value`` arguments put in.
+
+    Args:
+        settings: the defaults.
+        arguments: of the command line.
+        also: names that the command takes besides, for the hint at an unknown one.
 
     Raises:
         ConfigurationError: an unknown setting, or a value of the wrong kind.
     """
     for name, value in _pairs(arguments).items():
-        settings = _replace(settings, name.split("."), value, name)
+        settings = _replace(settings, name.split("."), value, name, also)
     return settings
 
 
@@ -453,12 +475,15 @@ def _from_dict(kind: Any, data: dict[str, Any]) -> Any:
     )
 
 
-def _replace(config: Any, path: list[str], value: str, full_name: str) -> Any:
+def _replace(
+    config: Any, path: list[str], value: str, full_name: str, also: Iterable[str] = ()
+) -> Any:
     hints = typing.get_type_hints(type(config))
     name = path[0]
     if name not in hints:
-        near = difflib.get_close_matches(name, hints, 1)
-        suggestion = f"; did you mean {near[0]!r}?" if near else f"; known: {sorted(hints)}"
+        known = sorted({*hints, *also})
+        near = difflib.get_close_matches(name, known, 1)
+        suggestion = f"; did you mean {near[0]!r}?" if near else f"; known: {known}"
         raise ConfigurationError(f"unknown setting {full_name!r}{suggestion}")
     current = getattr(config, name)
     if dataclasses.is_dataclass(current):

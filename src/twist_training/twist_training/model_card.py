@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from twist_policy.statistics import ratio_of_rates
-from twist_sim.task_card import load_task_card
+from twist_sim.appearance_ranges import AppearanceRanges
+from twist_sim.task_card import TaskCard, load_task_card
 from twist_training.configuration import TrainingConfig
 from twist_training.rollout import CONTACT_FORCE_LIMIT
 
@@ -23,13 +24,12 @@ def model_card(config: TrainingConfig, training: dict[str, Any], measured: dict[
     inputs = "the image" + (
         " and the measured end-effector position" if config.student.observes_ee_position else ""
     )
-    colours = "The cube is blue"
-    if load_task_card(config.task).goal is not None:
-        colours += " and the goal is red"
-    return f"""# {config.task}
+    card = load_task_card(config.task)
+    return f"""# {card.task}
 
 A TWIST policy (teacher-student world model distillation; Yamada et al., 2023) for task
-`{config.task}`. Input: {inputs}. Output: end-effector deltas, at most 2 cm per 0.1 s.
+`{card.task}`. Input: {inputs}. Output: end-effector deltas, at most \
+{100 * card.action.bound:g} cm per {card.control_period:g} s.
 
 ![learning curve](learning_curve.png)
 
@@ -39,7 +39,8 @@ A TWIST policy (teacher-student world model distillation; Yamada et al., 2023) f
 {training["command"]}
 ```
 
-PyTorch {training["torch"]}, {training["precision"]}, {config.threads} threads,
+PyTorch {training["torch"]}, {training["precision"]}, {training["processes"]} processes of \
+{config.threads} threads,
 {training["frames"]:,} rendered training frames.
 
 | stage | minutes |
@@ -49,14 +50,29 @@ PyTorch {training["torch"]}, {training["precision"]}, {config.threads} threads,
 
 ## Measured
 
-{_measurements(measured)}
+{_measurements(measured, card)}
 
 ## Limits
 
-Trained in simulation only, for the camera pose and the workspace in `manifest.json`. {colours};
+Trained in simulation only, for the camera pose and the workspace in `manifest.json`. \
+{_colours(card)};
 other colours were not trained. The numbers above are from simulation and say nothing certain about
 a real robot: see the surprise and the belief before you trust it.
 """
+
+
+def _colours(card: TaskCard) -> str:
+    """Which colours cube and goal had in training."""
+    ranges, usual = AppearanceRanges.from_mapping(card.randomisation), AppearanceRanges()
+    low, high = ranges.cube_hue
+    blue = usual.cube_hue[0] <= low and high <= usual.cube_hue[1]
+    colours = "The cube is " + ("blue" if blue else f"of hue {low:g} to {high:g} degrees")
+    if card.goal is not None:
+        red = ranges.goal_hue <= usual.goal_hue
+        colours += " and the goal is " + (
+            "red" if red else f"of hue 0 ± {ranges.goal_hue:g} degrees"
+        )
+    return colours
 
 
 def student_over_teacher(measured: dict[str, Any]) -> str:
@@ -70,7 +86,7 @@ def student_over_teacher(measured: dict[str, Any]) -> str:
     return f"{ratio.estimate:.2f} (95 % interval {ratio.low:.2f} to {ratio.high:.2f})"
 
 
-def _measurements(measured: dict[str, Any]) -> str:
+def _measurements(measured: dict[str, Any], card: TaskCard) -> str:
     if not measured:
         return "Not evaluated yet: run `twist-train evaluate` with the settings above."
     rows = [
@@ -79,7 +95,8 @@ def _measurements(measured: dict[str, Any]) -> str:
     ]
     names = {
         "teacher": "teacher, privileged state",
-        "student_held_out": "student, held-out appearances, 640x480 frames",
+        "student_held_out": "student, held-out appearances, "
+        f"{card.camera.width}x{card.camera.height} frames",
     }
     for key, name in names.items():
         result = measured[key]

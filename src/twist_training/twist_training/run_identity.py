@@ -80,7 +80,7 @@ def _settings_differences(config: TrainingConfig, folder: Path) -> list[str]:
         # Settings that came after the run was started have their defaults.
         theirs = from_dict(theirs).to_dict()
     mine = json.loads(json.dumps(config.to_dict()))
-    return sorted(_differences(_without_machine_settings(theirs), _without_machine_settings(mine)))
+    return sorted(_differences(without_machine_settings(theirs), without_machine_settings(mine)))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _without_machine_settings(settings: dict[str, Any]) -> dict[str, Any]:
+def without_machine_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """Leaves out what may change when a run moves to another machine."""
     sections = {k: dict(v) if isinstance(v, dict) else v for k, v in settings.items()}
     for setting in MACHINE_SETTINGS:

@@ -26,7 +26,7 @@ from twist_training.atomic_files import (
     write_atomically,
     write_two_generations,
 )
-from twist_training.configuration import ConfigurationError, TrainingConfig
+from twist_training.configuration import ConfigurationError, TrainingConfig, validate_for
 from twist_training.gradient_pass import CudaGraphRecorder, Function, GradientPass
 from twist_training.parallel import Processes
 from twist_training.run_identity import RunError, remember
@@ -48,6 +48,7 @@ class Session:
         folder: where checkpoints, episodes, images and logs go; made when missing.
 
     Raises:
+        ConfigurationError: the settings do not fit the task or the machine.
         RunError: the folder holds a run with other settings, or with another task card.
     """
 
@@ -55,6 +56,7 @@ class Session:
         self.config = config
         self.folder = folder
         self.card: TaskCard = load_task_card(config.task)
+        validate_for(config, self.card)
         self.contract: PolicyContract = self.card.contract(config.student.observes_ee_position)
         self.device = torch.device(config.device)
         if config.device == "cuda" and not torch.cuda.is_available():

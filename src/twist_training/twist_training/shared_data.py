@@ -15,9 +15,10 @@ from twist_training.configuration import ConfigurationError, TrainingConfig, fro
 from twist_training.run_identity import SETTINGS, RunError, card_differences
 from twist_training.storage.images import is_rendered, progress_of
 
-_IMAGES = ("images_replay.npy", "images_collected.npy")
+IMAGES = ("images_replay.npy", "images_collected.npy")
+"""Pictures of the data set D, in a run folder."""
 _IF_THERE = "teacher_replay.previous.npz"
-_FILES = ("teacher.pt", "teacher.jsonl", "teacher_replay.npz", "collected.npz", *_IMAGES)
+_FILES = ("teacher.pt", "teacher.jsonl", "teacher_replay.npz", "collected.npz", *IMAGES)
 
 
 def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
@@ -45,19 +46,19 @@ def take_data_from(source: Path, config: TrainingConfig, folder: Path) -> None:
         raise RunError(
             f"{source} lacks {', '.join(missing)}: run its stages teacher, collect and render first"
         )
-    unfinished = [name for name in _IMAGES if not is_rendered(source / name)]
+    unfinished = [name for name in IMAGES if not is_rendered(source / name)]
     if unfinished:
         raise RunError(
             f"{', '.join(unfinished)} in {source} is not rendered to its end, or damaged: let its "
             "stage render finish first"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _IMAGES:
+    for name in IMAGES:
         if not progress_of(folder / name).exists():
             (folder / name).unlink(missing_ok=True)  # a beginning that nothing would go on with
     link_files(source, folder, [*_FILES, *([_IF_THERE] if (source / _IF_THERE).exists() else [])])
     # Last: they say that the images are there.
-    link_files(source, folder, [progress_of(Path(name)).name for name in _IMAGES])
+    link_files(source, folder, [progress_of(Path(name)).name for name in IMAGES])
 
 
 def take_encoder_from(source: Path, config: TrainingConfig, folder: Path) -> None:

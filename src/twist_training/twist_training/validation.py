@@ -7,7 +7,10 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from twist_training.modules.networks import edge_after_convolutions
+
 if TYPE_CHECKING:
+    from twist_sim.task_card import TaskCard
     from twist_training.configuration import TrainingConfig
 
 _ABOVE_ZERO = {
@@ -16,16 +19,27 @@ _ABOVE_ZERO = {
         *("encoder_width", "embedding", "head_width", "head_layers", "observation_std"),
         *("environments", "episode_steps", "batch", "length", "horizon", "imagination_starts"),
         *("slow_critic_every", "evaluate_every", "evaluation_episodes"),
+        *("model_lr", "actor_lr", "critic_lr", "clip"),
     },
     "collection": {"episodes", "episode_steps", "environments", "looks"},
     "student": {"depth"},
     "distillation": {
         *("length", "horizon", "batch", "imagination_starts", "warmup_batch"),
-        *("evaluate_every", "evaluation_episodes"),
+        *("evaluate_every", "evaluation_episodes", "lr", "warmup_lr", "clip"),
     },
     "evaluation": {"episodes"},
 }
-"""Settings of which there has to be one at least, or which something is divided by."""
+"""Settings of which there has to be one at least, without which nothing is learned, or which
+something is divided by."""
+
+_SHARES = {
+    "teacher": {
+        *("discount", "lambda_", "kl_balance", "final_lr"),
+        *("practice", "final_practice", "refined_practice", "hindsight", "moving"),
+    },
+    "collection": {"random_fraction", "practice"},
+}
+"""Settings that are a part of something; `teacher.target_success` may be above 1, to never stop."""
 
 _CHOICES = {"precision": ("auto", "float32", "bfloat16"), "device": ("cpu", "cuda")}
 
@@ -33,6 +47,24 @@ _CHOICES = {"precision": ("auto", "float32", "bfloat16"), "device": ("cpu", "cud
 def problems_of(config: TrainingConfig) -> list[str]:
     """Everything that is wrong with these settings, for a person; empty when nothing is."""
     return [*_of_the_machine(config), *_of_numbers(config), *_of_sizes(config)]
+
+
+def problems_with_card(config: TrainingConfig, card: TaskCard) -> Iterator[str]:
+    """What of these settings does not fit the task, for a person."""
+    distillation, student = config.distillation, config.student
+    # The student's own episodes have the card's length, without the state after the last action.
+    if distillation.rounds and distillation.length > card.episode_steps:
+        yield (
+            f"distillation.length {distillation.length} is longer than the student's own episodes, "
+            f"which have the {card.episode_steps} steps of {card.task}'s episode_steps; use "
+            f"{card.episode_steps} or less, or distillation.student_rounds=0"
+        )
+    if edge_after_convolutions(card.image.size, student.padding) < 1:
+        yield (
+            f"student.padding {student.padding} leaves nothing of {card.task}'s images of "
+            f"image.size {card.image.size} after the student's convolutions; use a larger one of "
+            "the two"
+        )
 
 
 def _of_the_machine(config: TrainingConfig) -> Iterator[str]:
@@ -52,12 +84,14 @@ def _of_the_machine(config: TrainingConfig) -> Iterator[str]:
 def _of_numbers(config: TrainingConfig) -> Iterator[str]:
     for name, value in _numbers(config):
         section, _, item = name.rpartition(".")
-        if math.isnan(value):
-            yield f"{name} is nan; it must be a number"
+        if not math.isfinite(value):
+            yield f"{name} is {value}; it must be a finite number"
         elif value < 0 and section:
             yield f"{name} is {value}; it must not be negative"
         elif value == 0 and item in _ABOVE_ZERO.get(section, ()):
             yield f"{name} is {value}; it must be above 0"
+        elif value > 1 and item in _SHARES.get(section, ()):
+            yield f"{name} is {value}; it is a share, use 0 to 1"
 
 
 def _numbers(settings: Any, prefix: str = "") -> Iterator[tuple[str, int | float]]:

@@ -120,6 +120,18 @@ class ToolSpot(nn.Module):
         return torch.exp(-0.5 * ((self.pixels - middle[:, None]) / self.spread).square())
 
 
+_MULTIPLES = (1, 2, 4, 8)
+"""Channels of each convolution, as multiples of the first one's."""
+
+
+def edge_after_convolutions(image_size: int, padding: int) -> int:
+    """Edge of what `ImageEncoder`'s convolutions leave, pixels; below 1 where it is too small."""
+    edge = image_size
+    for _ in _MULTIPLES:
+        edge = (edge + 2 * padding - 4) // 2 + 1
+    return edge
+
+
 class ImageEncoder(nn.Module):
     """Images (and, optionally, the measured end-effector position) -> embedding.
 
@@ -158,10 +170,10 @@ class ImageEncoder(nn.Module):
         self.equalise = equalise
         layers: list[nn.Module] = []
         self.tool_spot = tool_spot
-        channels, edge = 3 if tool_spot is None else 4, image_size
-        for multiple in (1, 2, 4, 8):
+        channels, edge = 3 if tool_spot is None else 4, edge_after_convolutions(image_size, padding)
+        for multiple in _MULTIPLES:
             layers.append(nn.Conv2d(channels, depth * multiple, 4, 2, padding))
-            channels, edge = depth * multiple, (edge + 2 * padding - 4) // 2 + 1
+            channels = depth * multiple
             if norm:
                 layers.append(nn.GroupNorm(1, channels))
             layers.append(nn.ELU(inplace=True))

@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from twist_sim.task_card import load_task_card
 from twist_training.atomic_files import write_atomically
 from twist_training.configuration import (
     MACHINE_SETTINGS,
@@ -36,7 +37,8 @@ def main(arguments: list[str]) -> None:
         DiskError: the disk is full.
     """
     machine = [a for a in arguments if a.partition("=")[0] in MACHINE_SETTINGS]
-    settings = with_arguments(RefinementSettings(), [a for a in arguments if a not in machine])
+    others = [a for a in arguments if a not in machine]
+    settings = with_arguments(RefinementSettings(), others, also=MACHINE_SETTINGS)
     if not settings.run:
         raise ConfigurationError("run is missing: name the folder of a finished run")
     settings.validate()
@@ -49,6 +51,7 @@ def main(arguments: list[str]) -> None:
     config = with_arguments(settings_of(source), machine)
     validate(config)
     settings = _possible(settings, config)
+    _check_windows(settings, config, source)
     with locked(folder):
         if is_first_process():
             _prepare(source, folder, config)
@@ -88,6 +91,22 @@ def _possible(settings: RefinementSettings, config: TrainingConfig) -> Refinemen
     if settings.rounds and is_first_process():
         print("refine: rounds=0, since the run has distillation.student_episodes=0", flush=True)
     return dataclasses.replace(settings, rounds=0)
+
+
+def _check_windows(settings: RefinementSettings, config: TrainingConfig, source: Path) -> None:
+    """Refuses windows that do not fit into the student's own episodes, before anything learns."""
+    steps = load_task_card(config.task).episode_steps
+    acts = settings.rounds > 0 or settings.last == "student"
+    lengths = {"teacher.length": config.teacher.length} if acts or student_rounds(source) else {}
+    if acts:
+        lengths["distillation.length"] = config.distillation.length
+    for name, length in lengths.items():
+        if length > steps:
+            raise ConfigurationError(
+                f"{name} of {source} is {length}, longer than the student's own episodes, which "
+                f"have the {steps} steps of the card's episode_steps; refine a run with "
+                f"{name}={steps} or less"
+            )
 
 
 def _prepare(source: Path, folder: Path, config: TrainingConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +55,9 @@ class RefinementSettings:
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} must be 1 or more, found {getattr(self, name)}")
         for name in ("actor_lr", "critic_lr", "student_lr"):
-            if getattr(self, name) <= 0.0:
-                raise ConfigurationError(f"{name} must be above 0, found {getattr(self, name):g}")
+            rate = getattr(self, name)
+            if not (math.isfinite(rate) and rate > 0.0):
+                raise ConfigurationError(f"{name} must be finite and above 0, found {rate:g}")
         if self.rounds < 0:
             raise ConfigurationError(f"rounds must not be negative, found {self.rounds}")
         if self.belief not in ("teacher", "student"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from twist_sim.task_card import TaskCard
 from twist_sim.tasks import TaskRules
+from twist_sim.textures import check_texture_folder
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import ConfigurationError
 from twist_training.progress import ProgressBar
@@ -42,6 +43,7 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
     Raises:
         RunError: teacher, student or a file of pictures of `source` is missing, damaged or not
             finished.
+        TextureError: the run's folder of textures cannot be used, and the student has yet to act.
     """
     teacher, student = (session.load(name, source) for name in ("teacher.pt", "student.pt"))
     if teacher is None or not teacher["finished"]:
@@ -59,6 +61,8 @@ def refine(session: Session, source: Path, settings: RefinementSettings) -> None
     rounds_before = len(student_rounds(source, session.config.distillation.rounds))
     rules = rules_with(session.card, settings.reward)
     turns = 2 * settings.rounds + (2 if settings.last == "student" else 1)
+    if session.config.textures and any(turn % 2 for turn in range(progress["turns"], turns)):
+        check_texture_folder(Path(session.config.textures))
     with MetricLog(session, "refine", resumed_from=_begins(settings, progress["turns"])) as log:
         for turn in range(progress["turns"], turns):
             refined = _Refined(session, rules, progress["teacher"], progress["student"])

@@ -96,7 +96,8 @@ def factors(card: TaskCard) -> tuple[Factor, ...]:
             _levels(
                 (0.3, 0.45, 0.6, 1.0, 1.5, 2.0),
                 lambda gain: Disturbance(brightness=gain),
-                lambda gain: low <= gain <= high,
+                # It comes on top of a look's own exposure, so all of these have to stay inside.
+                lambda gain: low <= gain * low and gain * high <= high,
             ),
         ),
         Factor(

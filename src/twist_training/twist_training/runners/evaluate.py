@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twist_policy.statistics import wilson_interval
+from twist_sim.task_card import load_task_card
 from twist_training.robustness.disturbance import Disturbance
 from twist_training.robustness.trial import Trace, TrialWorld
 from twist_training.rollout import CONTACT_FORCE_LIMIT
@@ -68,19 +69,27 @@ class EvaluationResult:
 @dataclass(frozen=True)
 class _Job:
     checkpoint: Path
+    task: str
     seed: int
     trials: tuple[int, ...]
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, *, episodes: int, seed: int, workers: int
+    checkpoint: Path, *, task: str, episodes: int, seed: int, workers: int
 ) -> EvaluationResult:
-    """Runs `checkpoint` on full 640x480 frames with held-out appearances, one per episode.
+    """Runs `checkpoint` on full camera frames with held-out appearances, one per episode.
 
     Every frame goes through the checkpoint's own image path and every action through the gate.
+
+    Args:
+        checkpoint: a folder.
+        task: name or path of the task card that it was trained with.
+        episodes: how many.
+        seed: of layouts and looks.
+        workers: processes.
     """
     jobs = [
-        _Job(checkpoint, seed, tuple(int(t) for t in part))
+        _Job(checkpoint, task, seed, tuple(int(t) for t in part))
         for part in np.array_split(np.arange(episodes), max(1, min(workers, episodes)))
     ]
     parts = list(run_in_processes(_evaluate, jobs, len(jobs)))
@@ -105,7 +114,8 @@ def evaluate_checkpoint(
 
 def _evaluate(job: _Job) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rows of (success, final distance, mean error of the belief, largest force); all surprises."""
-    world = TrialWorld(job.checkpoint, Disturbance(), seed=job.seed, pixels="frame")
+    card = load_task_card(job.task)
+    world = TrialWorld(job.checkpoint, Disturbance(), seed=job.seed, pixels="frame", card=card)
     rows, surprises = [], []
     for trial in job.trials:
         trace = Trace()

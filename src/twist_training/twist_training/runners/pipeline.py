@@ -16,6 +16,8 @@ import torch
 
 from twist_policy.checkpoint import update_records, write_checkpoint
 from twist_policy.statistics import wilson_interval
+from twist_sim.task_card import load_task_card
+from twist_sim.textures import check_texture_folder
 from twist_training.algorithms.distillation import Student
 from twist_training.configuration import PRESETS, TrainingConfig
 from twist_training.deployment import script_modules
@@ -24,14 +26,15 @@ from twist_training.model_card import model_card, student_over_teacher
 from twist_training.rollout import CONTACT_FORCE_LIMIT
 from twist_training.run_identity import RunError
 from twist_training.runners.collect import collect_episodes, render_episodes
-from twist_training.runners.distil import distil_student
+from twist_training.runners.distil import distil_student, student_rounds
 from twist_training.runners.evaluate import EvaluationResult, evaluate_checkpoint
 from twist_training.runners.teacher import train_teacher
 from twist_training.runners.teacher_episodes import measured_episodes
 from twist_training.session import Session
+from twist_training.shared_data import IMAGES
 from twist_training.stage_clock import StageClock
 from twist_training.storage.episodes import Episodes
-from twist_training.storage.images import ImageEpisodes
+from twist_training.storage.images import ImageEpisodes, is_rendered
 from twist_training.teacher_policy import Teacher, TeacherPolicy
 
 REFINEMENT = "refinement.json"
@@ -46,9 +49,13 @@ class Pipeline:
         config: all settings.
         folder: the run folder.
         checkpoint: where the exported checkpoint goes.
+
+    Raises:
+        TextureError: the folder of textures cannot be used, and pictures are still to be rendered.
     """
 
     def __init__(self, config: TrainingConfig, folder: Path, checkpoint: Path) -> None:
+        _check_textures(config, folder)  # before the session writes down that these are the run's
         self.session = Session(config, folder)
         self.checkpoint = checkpoint
         self.clock = StageClock(folder)
@@ -171,7 +178,7 @@ class Pipeline:
             model_card=model_card(session.config, self._training_record(), {}),
         )
         curve = draw_learning_curve(
-            session.folder, f"{session.config.task}, preset {session.config.preset}"
+            session.folder, f"{session.card.task}, preset {session.config.preset}"
         )
         shutil.copyfile(curve, self.checkpoint / "learning_curve.png")
         print(f"checkpoint: {self.checkpoint}\nlearning curve: {curve}")
@@ -188,9 +195,14 @@ class Pipeline:
         teacher = self._teacher_result()
         print(f"teacher, privileged state: {teacher}")
         student = evaluate_checkpoint(
-            self.checkpoint, episodes=config.episodes, seed=config.seed, workers=config.workers
+            self.checkpoint,
+            task=self.session.config.task,
+            episodes=config.episodes,
+            seed=config.seed,
+            workers=config.workers,
         )
-        print(f"student, held-out appearances, 640x480 frames: {student}")
+        camera = self.session.card.camera
+        print(f"student, held-out appearances, {camera.width}x{camera.height} frames: {student}")
         measured: dict[str, Any] = {
             "teacher": _without_nan(teacher),
             "student_held_out": _without_nan(student),
@@ -209,6 +221,7 @@ class Pipeline:
             "command": self._commands(),
             "config": self.session.config.to_dict(),
             "precision": self.session.precision,
+            "processes": self.session.processes.count,
             "seconds": {name: round(value, 1) for name, value in self.clock.seconds.items()},
             "frames": self.data().frames,
             "torch": torch.__version__,
@@ -229,9 +242,23 @@ def refinements(folder: Path) -> list[str]:
     return [*record.get("before", []), record["command"]]
 
 
+def _check_textures(config: TrainingConfig, folder: Path) -> None:
+    if not config.textures:
+        return
+    rounds = student_rounds(folder, at_least=config.distillation.rounds)
+    rendered = all(is_rendered(folder / name) for name in IMAGES)
+    if not (rendered and all(path.exists() for path in rounds)):
+        check_texture_folder(Path(config.textures))
+
+
 def default_folder(config: TrainingConfig) -> Path:
-    """Where a run goes that nobody gives another place."""
-    return Path(f"runs/{config.task}_{config.preset}_seed{config.seed}")
+    """Where a run goes that nobody gives another place.
+
+    Raises:
+        TaskCardError: there is no such task.
+    """
+    task = load_task_card(config.task).task  # a card may be given by its path
+    return Path(f"runs/{task}_{config.preset}_seed{config.seed}")
 
 
 def command_of(config: TrainingConfig) -> str:

@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> None:
 
     Raises:
         ConfigurationError: an argument or the file is wrong.
+        TaskCardError: there is no such task.
         ResultTableError: the folder holds another sweep.
         RunError: a run failed; the others are done and in the table. Or this sweep runs already.
         DiskError: the folder is not writable or the disk is full.
@@ -93,7 +94,7 @@ def main(arguments: list[str]) -> None:
         rows = [row for row in table.rows if table.key_of(row) in wanted]
     results = results_of(rows, list(sweep.variants))
     if results:
-        for path in write_report(out, results, f"{', '.join(sweep.tasks)}, preset {sweep.preset}"):
+        for path in write_report(out, results, _title(students)):
             print(path)
     if failures:
         raise RunError(
@@ -103,12 +104,19 @@ def main(arguments: list[str]) -> None:
 
 
 def _keys(run: StudentRun) -> list[dict[str, Any]]:
-    # With the folder's name, which follows the settings: a variant that was given other settings
+    # With the folder's name, which follows task card and settings: a variant that was given others
     # since is another row.
     return [
         {"task": run.task, "variant": variant, "seed": run.seed, "student": run.folder.name}
         for variant in run.variants
     ]
+
+
+def _title(students: list[StudentRun]) -> str:
+    tasks = dict.fromkeys(run.task for run in students)
+    # Of the students: with data=, their settings are those of the runs that it names.
+    presets = dict.fromkeys(run.config.preset for run in students)
+    return f"{', '.join(tasks)}, preset {', '.join(presets)}"
 
 
 def _about(sweep: Sweep, data: str) -> dict[str, Any]:

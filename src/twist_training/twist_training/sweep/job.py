@@ -69,6 +69,7 @@ def _run(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         evaluation = config.evaluation
         found = evaluate_checkpoint(
             folder / "checkpoint",
+            task=config.task,
             episodes=evaluation.episodes,
             seed=evaluation.seed,
             workers=evaluation.workers,

@@ -12,15 +12,17 @@ from typing import Any
 
 import yaml
 
+from twist_sim.task_card import TaskCard, load_task_card
 from twist_training.configuration import (
     ConfigurationError,
     TrainingConfig,
-    from_dict,
     parse_arguments,
     validate,
+    validate_for,
     with_arguments,
 )
-from twist_training.shared_data import warm_up_settings
+from twist_training.run_identity import RunError, without_machine_settings
+from twist_training.shared_data import settings_of, warm_up_settings
 
 SHIPPED = Path(__file__).parent / "ablations.yaml"
 
@@ -35,7 +37,7 @@ class Sweep:
     """A sweep file.
 
     Attributes:
-        tasks: names of task cards.
+        tasks: names or paths of task cards.
         seeds: one independently trained teacher each.
         preset: see `configuration.PRESETS`.
         settings: ``name=value``, of every run.
@@ -149,28 +151,39 @@ def plan(sweep: Sweep, out: Path, data: str) -> tuple[list[DataRun], list[Studen
         The runs whose data are made here, and the students.
 
     Raises:
-        ConfigurationError: a setting is wrong, or a variant changes what the variants share.
+        ConfigurationError: a setting is wrong, a variant changes what the variants share, or two
+            cards have one name.
+        TaskCardError: there is no such task.
     """
+    cards = {task: load_task_card(task) for task in sweep.tasks}
+    names = [card.task for card in cards.values()]
+    if len(set(names)) < len(names):
+        raise ConfigurationError(
+            f"tasks: found cards of the names {', '.join(names)}; the table tells tasks apart by "
+            "their names, so give each card its own"
+        )
     makers, students = [], []
-    for task in sweep.tasks:
+    for task, card in cards.items():
         for seed in sweep.seeds:
             if data:
-                folder = Path(_filled(data, task, seed))
-                base = _with("settings", _config_of(folder, task, seed), sweep.settings)
+                folder = Path(_filled(data, card.task, seed))
+                base = _with("settings", _config_of(folder, task, seed), sweep.settings, card)
             else:
-                folder = out / "data" / f"{task}_seed{seed}"
                 base = parse_arguments(
                     [f"task={task}", f"preset={sweep.preset}", f"seed={seed}", *sweep.settings]
                 )
+                folder = out / "data" / _name(card, base, {})
                 makers.append(DataRun(base, folder))
-            students += _students(sweep, base, folder, out)
+            students += _students(sweep, base, card, folder, out)
     return makers, students
 
 
-def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list[StudentRun]:
+def _students(
+    sweep: Sweep, base: TrainingConfig, card: TaskCard, data: Path, out: Path
+) -> list[StudentRun]:
     by_config: dict[TrainingConfig, list[str]] = {}
     for name, settings in sweep.variants.items():
-        config = _with(f"variant {name!r}", base, settings)
+        config = _with(f"variant {name!r}", base, settings, card)
         changed = [
             field.name
             for field in dataclasses.fields(base)
@@ -185,25 +198,28 @@ def _students(sweep: Sweep, base: TrainingConfig, data: Path, out: Path) -> list
         by_config.setdefault(config, []).append(name)
     return [
         StudentRun(
-            task=base.task,
+            task=card.task,
             seed=base.seed,
             variants=tuple(names),
             config=config,
             data=data,
-            warm_up=out / "warm_up" / _name(base, warm_up_settings(config))
+            warm_up=out / "warm_up" / _name(card, base, warm_up_settings(config))
             if config.distillation.warmup_steps
             else None,
-            folder=out / "students" / _name(base, {n: config.to_dict()[n] for n in _VARIED}),
+            folder=out / "students" / _name(card, base, {n: config.to_dict()[n] for n in _VARIED}),
         )
         for config, names in by_config.items()
     ]
 
 
-def _with(where: str, config: TrainingConfig, settings: tuple[str, ...]) -> TrainingConfig:
+def _with(
+    where: str, config: TrainingConfig, settings: tuple[str, ...], card: TaskCard
+) -> TrainingConfig:
     """`config` with these settings; an error says where they are from."""
     try:
         changed = with_arguments(config, list(settings))
         validate(changed)
+        validate_for(changed, card)
     except ConfigurationError as error:
         raise ConfigurationError(f"{where}: {error}") from error
     return changed
@@ -217,10 +233,17 @@ def warm_ups(students: Iterable[StudentRun]) -> list[WarmUp]:
     return list(by_folder.values())
 
 
-def _name(base: TrainingConfig, parts: dict[str, Any]) -> str:
-    """Names a run folder by what distinguishes it, however the variants are called."""
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
-    return f"{base.task}_seed{base.seed}_{digest}"
+def _name(card: TaskCard, base: TrainingConfig, parts: dict[str, Any]) -> str:
+    """Names a run folder by all that its results depend on, however the variants are called.
+
+    That is the task card, what the variants share, and these parts of what they do not: after an
+    edit of any of them, what was trained before is another run.
+    """
+    settings = without_machine_settings(base.to_dict())
+    shared = {name: value for name, value in settings.items() if name not in _VARIED}
+    identity = json.dumps([card.digest, shared, parts], sort_keys=True)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+    return f"{card.task}_seed{base.seed}_{digest}"
 
 
 def _filled(data: str, task: str, seed: int) -> str:
@@ -234,11 +257,10 @@ def _filled(data: str, task: str, seed: int) -> str:
 
 def _config_of(folder: Path, task: str, seed: int) -> TrainingConfig:
     try:
-        config = from_dict(json.loads((folder / "config.json").read_text()))
-    except (OSError, json.JSONDecodeError) as error:
+        config = settings_of(folder)
+    except RunError as error:
         raise ConfigurationError(
-            f"data: {folder} is not a run folder ({error}); name one that has a config.json, with "
-            "{task} and {seed} where these differ"
+            f"data: {error}, with {{task}} and {{seed}} where these differ"
         ) from error
     if (config.task, config.seed) != (task, seed):
         raise ConfigurationError(
