@@ -63,6 +63,9 @@ def test_the_newcomers_graph_needs_no_package_of_others() -> None:
 def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DISTRO", "jazzy")
     stack = describe(StackOptions(robot="fr3"))
+    # With the wheels ROS itself comes first: they know of no such packages.
+    monkeypatch.delenv("ROS_DISTRO")
+    without_ros = describe(StackOptions(servo="moveit"))
     monkeypatch.setenv("AMENT_PREFIX_PATH", "")
     with pytest.raises(StackError) as caught:
         check_packages(stack)
@@ -70,10 +73,8 @@ def test_missing_packages_are_named_with_what_to_install(monkeypatch: pytest.Mon
     assert "sudo apt install ros-$ROS_DISTRO-moveit-servo" in message
     assert "sudo apt install ros-$ROS_DISTRO-realsense2-camera" in message
     assert "franka_ros2" in message
-    # The wheels know of no such packages: ROS itself comes first.
-    monkeypatch.delenv("ROS_DISTRO")
     with pytest.raises(StackError, match="TWIST_ROS=/opt/ros/jazzy make setup build"):
-        check_packages(describe(StackOptions(servo="moveit")))
+        check_packages(without_ros)
 
 
 def test_a_missing_program_says_to_build(monkeypatch: pytest.MonkeyPatch) -> None:
