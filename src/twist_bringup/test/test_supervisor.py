@@ -210,6 +210,16 @@ def test_under_nohup_the_terminal_may_go_away() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+def test_a_background_jobs_ignored_sigint_still_ends_the_run() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run = Run({process("a"): NODE})
+        run.when("a", "up", interrupt(signal.SIGINT))
+        assert run().cause is Cause.SIGNALLED
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_lower_stages_have_closed_before_higher_ones_are_asked() -> None:
     first, second = process("first", stop_stage=0), process("second", stop_stage=2)
     run = Run({second: NODE, first: NODE})

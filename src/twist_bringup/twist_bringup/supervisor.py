@@ -21,7 +21,7 @@ from enum import Enum
 from types import FrameType
 
 from twist_bringup.stack import Process, StackError
-from twist_nodes.end_signals import END_SIGNALS
+from twist_nodes.end_signals import heeded
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -125,9 +125,7 @@ class Supervisor:
         """
         read_end, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         previous_fd = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        # Under `nohup` a terminal that goes away ends nothing.
-        ends = [s for s in END_SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-        handled = (*ends, signal.SIGCHLD)
+        handled = (*heeded(), signal.SIGCHLD)
         previous = {number: signal.signal(number, self._on_signal) for number in handled}
         self._selector.register(read_end, selectors.EVENT_READ, None)
         failure: StackError | None = None

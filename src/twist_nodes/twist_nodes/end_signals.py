@@ -10,12 +10,16 @@ END_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a supervisor's, and that the terminal is gone: closed, or an ssh connection dropped."""
 
 
-def on_end(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Has `handler` called by each of `END_SIGNALS`, from now on.
+def heeded() -> list[signal.Signals]:
+    """`END_SIGNALS` without a SIGHUP that is ignored: the process was started by ``nohup``.
 
-    A SIGHUP that is ignored, because the process was started by ``nohup``, stays ignored.
+    An ignored SIGINT counts: a shell's background job has it so, and is still to be ended by one.
     """
-    for number in END_SIGNALS:
-        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
-            continue
+    hung_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [number for number in END_SIGNALS if hung_up or number is not signal.SIGHUP]
+
+
+def on_end(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Has `handler` called by each of the signals that are `heeded`, from now on."""
+    for number in heeded():
         signal.signal(number, handler)
