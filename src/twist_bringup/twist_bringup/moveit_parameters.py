@@ -1,19 +1,13 @@
-"""What MoveIt's nodes have to know of a robot, loaded with MoveIt's own builder.
-
-`MoveItConfigsBuilder` takes a configuration package, and finds URDF and SRDF in it by itself only
-where the package was made by MoveIt's setup assistant. The FR3's was not: its description lies in
-franka_description. So both files are always named, with their xacro arguments, in the profile.
-twist_robot's planner (``home: moveit``) builds its parameters in the same way.
-"""
+"""What MoveIt's nodes have to know of a robot, from the files that its profile names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from twist_bringup.robot_profile import DescriptionFile, config_folder
+from twist_nodes.moveit_configuration import moveit_configuration
 from twist_nodes.ros_packages import install_ros_package
 
 
@@ -44,36 +38,15 @@ def moveit_parameters(files: MoveItFiles) -> Mapping[str, Any]:
     Raises:
         MoveItError: MoveIt, a package or a file is missing, or a file cannot be read.
     """
+    urdf, srdf = ((file.package, file.file, file.arguments) for file in (files.urdf, files.srdf))
+    limits = config_folder() / files.joint_limits
     try:
-        from ament_index_python.packages import get_package_share_directory
-        from moveit_configs_utils import MoveItConfigsBuilder
+        config = moveit_configuration(files.package, urdf, srdf, str(limits))
     except ImportError as error:
         raise MoveItError(
             f"servo:=moveit needs MoveIt ({error}): {install_ros_package('moveit')}; or use "
             "servo:=embedded with robot:=sim"
         ) from error
-
-    def path(file: DescriptionFile) -> str:
-        return str(Path(get_package_share_directory(file.package)) / file.file)
-
-    limits = config_folder() / files.joint_limits
-    # The builder chooses among several controller files by this name, and gives up without it.
-    name = Path(files.urdf.file).name.partition(".")[0]
-    try:
-        # Joined to the package's folder, as the builder does, absolute paths stay as they are.
-        config = (
-            MoveItConfigsBuilder(name, package_name=files.package)
-            .robot_description(file_path=path(files.urdf), mappings=dict(files.urdf.arguments))
-            .robot_description_semantic(
-                file_path=path(files.srdf), mappings=dict(files.srdf.arguments)
-            )
-            .robot_description_kinematics(file_path="config/kinematics.yaml")
-            .joint_limits(file_path=str(limits))
-            # Servo plans nothing; by default the builder loads every planner that it knows, and
-            # wants files for them that the FR3's package does not have.
-            .planning_pipelines(pipelines=["ompl"])
-            .to_moveit_configs()
-        )
     except Exception as error:
         # xacro, YAML and the package index raise whatever they like; the person needs the file.
         raise MoveItError(

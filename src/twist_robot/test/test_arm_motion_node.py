@@ -351,13 +351,19 @@ def test_a_stop_does_not_say_that_all_is_well_while_a_goal_that_was_given_up_may
     assert (answer.success, answer.message) == (True, "no motion is under way")
 
 
+def home_that_ignores_a_cancel(lab: Any) -> Any:
+    """Asks for the motion home, under way at a server that does not end it when asked to."""
+    lab.cell.arrives = False
+    home = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
+    lab.wait_for(lambda: len(lab.cell.motions) == 1)
+    lab.cell.motions[0].cancel = lambda: None
+    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    return home
+
+
 def test_a_second_stop_says_when_the_first_has_not_ended_the_motion(stand: Any) -> None:
     lab = stand()
-    lab.cell.arrives = False
-    future = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
-    lab.wait_for(lambda: len(lab.cell.motions) == 1)
-    lab.cell.motions[0].cancel = lambda: None  # its server does not care
-    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    future = home_that_ignores_a_cancel(lab)
     answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
     assert (answer.success, answer.message) == (True, "the motion is being cancelled")
     answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())
@@ -471,11 +477,7 @@ def test_a_signal_cancels_the_motion_and_answers_before_the_end(stand: Any) -> N
 
 def test_a_stop_beside_the_signal_is_answered_before_the_end_and_is_no_alarm(stand: Any) -> None:
     lab = stand()
-    lab.cell.arrives = False
-    home = lab.ask(Trigger, "arm_motion/home", Trigger.Request())
-    lab.wait_for(lambda: len(lab.cell.motions) == 1)
-    lab.cell.motions[0].cancel = lambda: None  # its server takes a while
-    lab.cell.unsure = "/arm/do has not said that an earlier goal has ended"
+    home = home_that_ignores_a_cancel(lab)
     lab.node.end("this node was told to end")
     lab.wait_for(lambda: lab.node._homing.step is HomingStep.STOPPING)
     answer = lab.call(Trigger, "arm_motion/stop", Trigger.Request())

@@ -18,9 +18,9 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
+from twist_nodes.moveit_configuration import Description, moveit_configuration
 from twist_nodes.ros_packages import install_ros_package
 
 _OMPL = {
@@ -69,44 +69,27 @@ def moveit_options(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def robot_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The robot's MoveIt configuration, loaded with MoveIt's own builder.
-
-    As twist_bringup's ``moveit_parameters`` does it for Servo: the FR3's MoveIt package holds
-    neither description nor joint limits, and lacks what the other planners ask for.
+    """The robot's MoveIt configuration, as the planner takes it.
 
     Args:
         settings: see `PlannerSettings`.
     """
-    from moveit_configs_utils import MoveItConfigsBuilder
-
-    urdf, urdf_arguments = _description(settings["urdf"])
-    srdf, srdf_arguments = _description(settings["srdf"])
-    # The builder chooses among several controller files by this name, and gives up without it.
-    name = Path(urdf).name.partition(".")[0]
-    config = (
-        MoveItConfigsBuilder(name, package_name=settings["moveit_config"])
-        .robot_description(file_path=urdf, mappings=urdf_arguments)
-        .robot_description_semantic(file_path=srdf, mappings=srdf_arguments)
-        .robot_description_kinematics(file_path="config/kinematics.yaml")
-        .joint_limits(file_path=settings["joint_limits"])
-        .planning_pipelines(pipelines=["ompl"])
-        .to_moveit_configs()
+    urdf = _description(settings["urdf"])
+    config = moveit_configuration(
+        settings["moveit_config"], urdf, _description(settings["srdf"]), settings["joint_limits"]
     )
     options: dict[str, Any] = config.to_dict()
     options["ompl"] = {**_OMPL, **options["ompl"]}
     if not options.get("robot_description"):  # the builder only warns
-        raise FileNotFoundError(f"no robot description in {urdf}")
+        raise FileNotFoundError(f"no robot description in {'/'.join(urdf[:2])}")
     return options
 
 
-def _description(words: str) -> tuple[str, dict[str, str]]:
-    """Path and xacro arguments of ``package/file name:=value ...``."""
-    from ament_index_python.packages import get_package_share_directory
-
+def _description(words: str) -> Description:
+    """What is written ``package/file name:=value ...``."""
     name, *arguments = shlex.split(words)
     package, _, file = name.partition("/")
-    path = Path(get_package_share_directory(package)) / file
-    return str(path), dict(argument.split(":=", 1) for argument in arguments)
+    return package, file, dict(argument.split(":=", 1) for argument in arguments)
 
 
 class MoveItPlanner:
