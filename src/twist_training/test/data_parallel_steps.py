@@ -1,4 +1,7 @@
-"""A few gradient steps of every kind; prints their terms. Run alone or by torchrun."""
+"""A few gradient steps of every kind; prints their terms. Run alone or by torchrun.
+
+Fails when threads of the process group's outlive it: a process that ends then aborts now and then.
+"""
 
 from __future__ import annotations
 
@@ -78,6 +81,14 @@ def _images(session: Session, generator: np.random.Generator) -> ImageEpisodes:
     return data
 
 
+def _check_that_no_thread_is_left() -> None:
+    names = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+    left = [name.strip() for name in names if "gloo" in name]
+    if left:
+        raise RuntimeError(f"these threads are left after the processes have parted: {left}")
+
+
 if __name__ == "__main__":
     with leaving():
         main()
+    _check_that_no_thread_is_left()

@@ -17,6 +17,11 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import torch
+
+# Imported before any group is joined: its functions have the default group of that moment as an
+# argument's default. torch.compile imports it, too; if that came first after joining, the group
+# would live on in those defaults, beyond `leaving`.
+import torch.distributed.nn.functional
 from torch import Tensor, nn
 from torch import distributed as dist
 
@@ -155,8 +160,9 @@ class Processes:
 def leaving() -> Iterator[None]:
     """Leaves the other processes in good order at the end, if any were joined.
 
-    One that exits while it is still joined aborts in a quarter of the cases ("terminate called
-    without an active exception", by threads of Gloo's); ``torchrun`` then ends the others, too.
+    One that exits while it is still joined may abort ("terminate called without an active
+    exception"): a thread of Gloo's gives back its last tensor, which belongs to an interpreter
+    that is ending. ``torchrun`` then ends the others, too.
     """
     try:
         yield
