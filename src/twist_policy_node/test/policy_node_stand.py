@@ -53,9 +53,18 @@ HOME_LINK8 = (0.4, 0.0, LINK8_HEIGHT)
 
 @dataclass(frozen=True)
 class Sent:
-    """A Servo command that arrived: its time, and position (pose) or velocity (twist)."""
+    """A Servo command that arrived.
+
+    Attributes:
+        at: when it was taken, monotonic, seconds.
+        published: when it was sent, says the middleware: nanoseconds since 1970.
+        kind: `pose` or `twist`.
+        vector: position, m, or velocity, m/s.
+        message: the whole command.
+    """
 
     at: float
+    published: int
     kind: str
     vector: np.ndarray
     message: Any
@@ -197,21 +206,22 @@ class FakeCell(Node):
             p.y += 0.2
         self._poses.publish(message)
 
-    def _on_pose_command(self, message: PoseStamped) -> None:
+    def _on_pose_command(self, message: PoseStamped, information: Any) -> None:
         p = message.pose.position
         target = np.array([p.x, p.y, p.z])
-        self._note(Sent(time.monotonic(), "pose", target, message))
+        self._note("pose", target, message, information)
         if not self.paused:
             self.link8 = target
 
-    def _on_twist_command(self, message: TwistStamped) -> None:
+    def _on_twist_command(self, message: TwistStamped, information: Any) -> None:
         v = message.twist.linear
         self._twist = np.array([v.x, v.y, v.z])
         self._twist_until = time.monotonic() + 0.1
-        self._note(Sent(time.monotonic(), "twist", self._twist, message))
+        self._note("twist", self._twist, message, information)
 
-    def _note(self, sent: Sent) -> None:
-        self.commands.append(sent)
+    def _note(self, kind: str, vector: np.ndarray, message: Any, information: Any) -> None:
+        published = information["source_timestamp"]
+        self.commands.append(Sent(time.monotonic(), published, kind, vector, message))
         self._notify()
 
     def _on_switch(self, request: Any, response: Any) -> Any:
