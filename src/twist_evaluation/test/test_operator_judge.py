@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import os
@@ -16,7 +17,7 @@ import pytest
 
 from twist_evaluation.camera_measurement import CameraMeasurement, Observer, StampedFrame
 from twist_evaluation.judge import JudgeError, NotJudged
-from twist_evaluation.judging import HeightUnknown
+from twist_evaluation.judging import NotMeasured, deciding_observer
 from twist_evaluation.observer.table_camera import TableCamera
 from twist_evaluation.observer.table_observer import (
     Measured,
@@ -155,7 +156,18 @@ def test_the_arm_goes_home_only_for_a_camera_that_measures_what_it_may_hide() ->
     assert needs(camera(PaperObserver(seen(0.02))))
     assert not needs(None)
     # A cube that the hand still holds would be lifted on the way, which is what is judged.
-    assert not needs(camera(HeightUnknown(CAMERA)))
+    assert not needs(camera(NotMeasured(CAMERA, "it is hidden")))
+
+
+def test_the_camera_decides_only_what_its_distance_decides() -> None:
+    observer = SimpleNamespace(camera=CAMERA)
+    push, lift = load_task_card("block_push"), load_task_card("block_lift")
+    assert deciding_observer(push, observer) is observer  # type: ignore[arg-type]
+    own = dataclasses.replace(push, rules="my_rules:Rules", rule_parameters={"limit": 0.1})
+    for card, why in ((lift, "how high the cube is"), (own, r"decided by its rules \(my_rules")):
+        judge = deciding_observer(card, observer)  # type: ignore[arg-type]
+        with pytest.raises(ObserverRefusal, match=why):
+            judge.observe(SimpleNamespace())  # type: ignore[arg-type]
 
 
 def test_a_camera_that_stands_still_is_no_judgement(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from twist_evaluation.results import ResultsFolder
 from twist_evaluation.ros_operator import RosOperator
 from twist_evaluation.ros_stand import RosStand
 from twist_evaluation.trial_stand import ObjectLayout
+from twist_sim.task_card import TaskCard
 
 JUDGES = ("truth", "camera", "operator")
 
@@ -93,7 +94,7 @@ class Judging:
             camera = CameraMeasurement(
                 live.latest,
                 stand.clock,
-                observer if setup.card.goal is not None else HeightUnknown(observer.camera),
+                deciding_observer(setup.card, observer),
                 _limit(setup),
                 topic=options.image_topic,
                 wait=stand.settle,
@@ -123,18 +124,20 @@ class Judging:
         return self._guide.place(layout, self._results.folder / f"trial_{trial:03d}_placement.png")
 
 
-class HeightUnknown:
-    """Stands in for an observer where success is a height: one camera does not see it.
+class NotMeasured:
+    """Stands in for an observer where a picture does not tell success: a person decides, with it.
 
-    All that a picture tells of height is the apparent size of the cube, while the hand hides two of
-    its sides: see docs. A person decides, with the picture.
+    Args:
+        camera: that took it.
+        reason: why it does not, for that person.
     """
 
     # On its way home the arm would lift what it holds, and so make a success of a failure.
     needs_clear_view = False
 
-    def __init__(self, camera: TableCamera) -> None:
+    def __init__(self, camera: TableCamera, reason: str) -> None:
         self.camera = camera
+        self._reason = reason
 
     def observe(self, frame: Image) -> Observation:
         """Always refuses.
@@ -142,10 +145,24 @@ class HeightUnknown:
         Raises:
             ObserverRefusal: always.
         """
-        raise ObserverRefusal(
+        raise ObserverRefusal(self._reason)
+
+
+def deciding_observer(card: TaskCard, observer: TableObserver) -> TableObserver | NotMeasured:
+    """`observer`, where the distance that it measures decides a trial of this task."""
+    if "success_clearance" in card.rule_parameters:
+        return NotMeasured(
+            observer.camera,
             "one camera cannot tell how high the cube is: height shows only in its apparent size, "
-            "and the hand hides its sides"
+            "and the hand hides its sides",
         )
+    if card.goal is None or "success_distance" not in card.rule_parameters:
+        return NotMeasured(
+            observer.camera,
+            "the camera measures how far the cube is from the goal; whether "
+            f"{card.task} succeeded is decided by its rules ({card.rules}) from something else",
+        )
+    return observer
 
 
 def _observer(setup: EvaluationSetup, options: JudgingOptions) -> TableObserver:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -220,6 +221,25 @@ def test_golden_data_that_cannot_be_read_is_refused(folder: Path) -> None:
     (folder / "golden.npz").write_bytes(b"nothing")
     sign(folder)
     with pytest.raises(CheckpointError, match="golden data cannot be read"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("action", lambda array: np.full_like(array, np.nan), "action differs from the golden"),
+        ("tiles", lambda array: array[:0], "golden data hold no steps"),
+    ],
+)
+def test_golden_data_that_prove_nothing_are_refused(
+    folder: Path, name: str, damage: Callable[[Any], Any], message: str
+) -> None:
+    with np.load(folder / "golden.npz") as golden:
+        arrays = dict(golden)
+    arrays[name] = damage(arrays[name])
+    np.savez_compressed(folder / "golden.npz", **arrays)
+    sign(folder)
+    with pytest.raises(CheckpointError, match=message):
         load_checkpoint(folder)
 
 

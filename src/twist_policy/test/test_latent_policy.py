@@ -198,6 +198,8 @@ def test_the_same_inputs_give_the_same_outputs(
         np.zeros((480, 640, 4), np.uint8),
         np.zeros((480, 640), np.uint8),
         np.zeros((480, 640, 3), np.float32),
+        None,
+        [[0, 0, 0]],
     ],
 )
 def test_a_frame_of_another_camera_is_refused(policy: LatentPolicy, bad: np.ndarray) -> None:
@@ -205,7 +207,10 @@ def test_a_frame_of_another_camera_is_refused(policy: LatentPolicy, bad: np.ndar
         policy.step(bad, POSITION)
 
 
-@pytest.mark.parametrize("bad", [(np.nan, 0.0, 0.0), (np.inf, 0.0, 0.0), (0.0, 0.0), 1.0])
+@pytest.mark.parametrize(
+    "bad",
+    [(np.nan, 0.0, 0.0), (np.inf, 0.0, 0.0), (0.0, 0.0), 1.0, None, ("far", "left", "up")],
+)
 def test_a_bad_position_is_refused(
     policy: LatentPolicy, frame: NDArray[np.uint8], bad: object
 ) -> None:
@@ -261,6 +266,13 @@ def test_read_only_and_strided_frames_are_taken(
     view = wide[:, :640]
     view.flags.writeable = False
     assert policy.step(view, POSITION).surprise == expected.surprise
+
+
+def test_a_strided_position_is_taken(policy: LatentPolicy, frame: NDArray[np.uint8]) -> None:
+    backwards = np.array(POSITION[::-1], np.float32)[::-1]
+    action = policy.step(frame, backwards).action
+    policy.reset()
+    np.testing.assert_array_equal(action, policy.step(frame, POSITION).action)
 
 
 def test_the_callers_frame_may_be_reused(checkpoint: Checkpoint, frame: NDArray[np.uint8]) -> None:

@@ -128,6 +128,8 @@ def verify(
             out NaN or infinity, or differ from the recorded outputs by more than the tolerances
             of this file.
     """
+    if not len(golden.tiles):
+        raise GoldenError("golden data hold no steps; export the checkpoint anew")
     found = _run(
         contract,
         student,
@@ -242,7 +244,7 @@ def _compare(
     if found.shape != expected.shape:
         raise GoldenError(f"{name} has shape {found.shape}, recorded was {expected.shape}")
     excess = np.abs(found - expected) - relative * np.abs(expected)
-    if float(excess.max()) > absolute:
+    if not float(excess.max()) <= absolute:  # so that NaN differs, too
         worst = np.unravel_index(int(excess.argmax()), excess.shape)
         raise GoldenError(
             f"{name} differs from the golden output by up to "

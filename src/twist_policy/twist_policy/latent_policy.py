@@ -89,13 +89,23 @@ class LatentPolicy:
             PolicyError: an input of a wrong shape, type or value, or a module that fails or puts
                 out NaN or infinity. The latent state is unchanged then.
         """
-        if frame.shape != self._frame_array.shape or frame.dtype != np.uint8:
+        if (
+            not isinstance(frame, np.ndarray)
+            or frame.shape != self._frame_array.shape
+            or frame.dtype != np.uint8
+        ):
+            kind, shape = getattr(frame, "dtype", type(frame).__name__), np.shape(frame)
             raise PolicyError(
                 f"expected a uint8 rgb frame of shape {self._frame_array.shape}, found "
-                f"{frame.dtype} {frame.shape}; set the camera to "
+                f"{kind} {shape}; set the camera to "
                 f"{self.contract.camera.width}x{self.contract.camera.height} rgb8"
             )
-        position = np.asarray(ee_position, dtype=np.float32)
+        try:
+            position = np.array(ee_position, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise PolicyError(
+                f"ee_position must be three finite numbers in metres, found {ee_position!r}"
+            ) from None
         if position.shape != (3,) or not bool(np.isfinite(position).all()):
             raise PolicyError(
                 f"ee_position must be three finite numbers in metres, found {position.tolist()}"

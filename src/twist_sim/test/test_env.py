@@ -8,7 +8,7 @@ from gymnasium.utils.env_checker import check_env
 from twist_policy.contract import PolicyContract
 from twist_sim.env import TaskEnv, environment_id
 from twist_sim.layout import draw_dynamics, draw_layout
-from twist_sim.scene import SIM_STATE_SIZE
+from twist_sim.scene import SIM_STATE_SIZE, SimulationError
 from twist_sim.scripted import ScriptedPusher
 from twist_sim.task_card import available_tasks, load_task_card
 
@@ -62,6 +62,16 @@ def test_wrong_reset_options_are_refused(env):
         env.reset(options={"trail": 1})
     with pytest.raises(ValueError, match="must not be negative"):
         env.reset(options={"trial": -1})
+    with pytest.raises(TypeError, match="integer"):
+        env.reset(options={"seed": 1.9})
+
+
+def test_a_refused_reset_changes_nothing(env):
+    env.reset(seed=4)
+    with pytest.raises(ValueError, match="must not be negative"):
+        env.reset(options={"seed": 9, "trial": -5})
+    _, info = env.reset()
+    assert (info["seed"], info["trial"]) == (4, 1)
 
 
 def test_no_trial_starts_solved(env):
@@ -136,6 +146,15 @@ def test_a_gate_that_refuses_ends_the_episode_with_its_reason(env):
     assert truncated
     assert not terminated
     assert "did not follow or was moved" in info["stopped"]
+
+
+def test_a_world_that_has_blown_up_is_not_gone_on_with(env):
+    env.reset(seed=0)
+    env.scene.data.qvel[:] = 1e11
+    with pytest.raises(SimulationError, match=r"has blown up.*smaller physics\.timestep"):
+        env.step(np.zeros(3, np.float32))
+    env.reset(seed=0)
+    env.step(np.zeros(3, np.float32))
 
 
 def test_episodes_are_truncated_at_the_asked_length_and_never_terminate():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from twist_sim.ros.gripper_motion import (
@@ -147,6 +148,16 @@ def test_the_simulated_fingers_grasp_nothing_and_say_so(world: TwinWorld) -> Non
     outcome, _ = execute(world, grasp)
     assert outcome == Outcome(False)
     assert not world.truth().grasped
+
+
+def test_the_arm_goes_home_with_its_fingers_as_they_are(world: TwinWorld) -> None:
+    world.reset(seed=0, trial=0)
+    execute(world, GripperMotion.move(0.06, 0.1))
+    objects = world.truth().object_position
+    world.go_home()
+    world.advance(400)
+    assert world.finger_width == pytest.approx(0.06, abs=0.002)
+    np.testing.assert_allclose(world.truth().object_position, objects, atol=1e-4)
 
 
 def test_a_peg_takes_no_finger_commands_and_knows_no_width() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twist_sim.layout import draw_dynamics, draw_layout, trial_generator
-from twist_sim.task_card import load_task_card
+from twist_sim.task_card import TaskCardError, load_task_card
 
 CARD = load_task_card("block_push")
 GOLDEN_OBJECT = (0.5650258, -0.0797823, 0.02)
@@ -71,6 +71,19 @@ def test_mass_and_friction_cover_their_ranges():
 def test_negative_numbers_and_impossible_regions_are_refused():
     with pytest.raises(ValueError, match="must not be negative"):
         trial_generator("block_push", -1, 0, "layout")
-    far = dataclasses.replace(CARD, layout=dataclasses.replace(CARD.layout, distance=(0.9, 1.0)))
-    with pytest.raises(ValueError, match="widen the sampling regions"):
-        draw_layout(far, 0, 0)
+    farthest = CARD.layout.reachable_distances()[1]
+    corners = dataclasses.replace(CARD.layout, distance=(farthest - 1e-6, 1.0))
+    with pytest.raises(TaskCardError, match="widen the sampling regions"):
+        draw_layout(dataclasses.replace(CARD, layout=corners), 0, 0)
+
+
+def test_no_start_distance_is_outside_of_what_the_regions_allow():
+    nearest, farthest = CARD.layout.reachable_distances()
+    layouts = [draw_layout(CARD, 5, trial) for trial in range(300)]
+    distances = [math.dist(x.object_position[:2], x.goal_position[:2]) for x in layouts]
+    assert nearest <= min(distances) < max(distances) <= farthest
+    regions = CARD.layout
+    far = dataclasses.replace(regions, object_upper=regions.object_lower, goal_lower=(0.6, 0.1))
+    far = dataclasses.replace(far, goal_upper=(0.6, 0.1))
+    only = math.dist(regions.object_lower, (0.6, 0.1))
+    assert far.reachable_distances() == pytest.approx((only, only))

@@ -136,3 +136,44 @@ def test_no_code_asks_which_task_it_is():
         if asks.search(line)
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "told"),
+    [
+        (
+            "def distance",
+            "def distances",
+            "reward of .*: AttributeError: .*no attribute 'distance'",
+        ),
+        (
+            "scene.object_position])",
+            "scene.object_position, [1.0]])",
+            "privileged_state of .*6 num",
+        ),
+        ("np.concatenate([scene.tool_position, scene.object_position])", "[0.0] * 6", "found list"),
+        ("return -self.distance(state)", "return -state[:1]", "reward of .*expected a finite numb"),
+        ("return -self.distance(state)", "return float('nan')", "reward of .*found nan"),
+        ("return self.distance(state) <", "self.distance(state) <", "success of .*found None"),
+    ],
+)
+def test_rules_that_answer_wrongly_are_refused_with_the_card(card_file, right, wrong, told):
+    rules = card_file.parent / "reach_rules.py"
+    assert right in rules.read_text()
+    rules.write_text(rules.read_text().replace(right, wrong))
+    with pytest.raises(TaskCardError, match=told) as caught:
+        load_task_card(card_file)
+    assert str(caught.value).startswith(str(card_file))
+
+
+def test_a_reward_that_is_no_number_later_stops_the_episode(card_file):
+    rules = card_file.parent / "reach_rules.py"
+    away = "return -self.distance(state) if state[2] < 0.17 else np.float64('nan')"
+    rules.write_text(rules.read_text().replace("return -self.distance(state)", away))
+    env = TaskEnv(str(card_file))
+    env.reset(seed=0)
+    up = np.array([0.0, 0.0, 1.0, -1.0], np.float32)
+    assert env.step(up / 2)[1] < 0.0
+    env.step(up / 2)
+    with pytest.raises(TaskCardError, match="give a reward of nan for the state"):
+        env.step(up)

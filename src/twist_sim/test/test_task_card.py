@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from twist_policy.contract import PolicyContract
-from twist_sim.task_card import TaskCardError, available_tasks, load_task_card
+from twist_sim.kinematics import DifferentialIk
+from twist_sim.scene import PandaScene
+from twist_sim.task_card import TASK_PATH, TaskCardError, available_tasks, load_task_card
 
 SHIPPED = Path(load_task_card("block_push").source)
 
@@ -109,11 +111,27 @@ def test_a_card_at_a_path_equals_the_shipped_one(write_card):
             r"rules: expected one of .* or module:Class, found 'block_stack'",
         ),
         ("task", "other", r"task: expected 'block_push'"),
+        ("action.leash", 40.0, r"action: leash must be at most 0\.2 metres, found 40\.0"),
+        ("control_period", 100.0, r"control_period must be at most 1 seconds"),
+        ("object.size", 4.0, r"object: size must be at most 0\.3 metres"),
+        ("object.mass", [50.0, 150.0], r"object: mass must be at most 5 kilograms"),
+        ("goal.radius", 5.0, r"goal: radius must be at most 0\.5 metres"),
+        ("layout.yaw", [-180.0, 180.0], r"layout: yaw must be at most 6\.2832 radians"),
+        ("layout.distance", [0.5, 0.6], r"layout\.distance \[0\.5, 0\.6\] cannot be drawn"),
+        ("table.upper", [0.45, 0.6], r"workspace .* must lie over the table"),
+        ("physics.timestep", 10**400, r"physics\.timestep: expected a finite number"),
         ("image.size", 96, r"image\.size: expected a divisor of 128.*found 96"),
         ("randomisation", [1], r"randomisation: expected a mapping"),
         ("randomisation.exposure", [1.2, 0.8], r"randomisation\.exposure must be \[smallest"),
         ("randomisation.exposre", [0.8, 1.2], r"randomisation: unknown keys \['exposre'\]"),
         ("randomisation.cube_hue", [10.0, 255.0], r"randomisation\.cube_hue .*within 2 degrees"),
+        ("randomisation.cube_hue", [100.0, 420.0], r"within 0 degrees of the goal's red"),
+        ("randomisation.goal_hue", 300.0, r"randomisation\.goal_hue must be at most 120"),
+        ("randomisation.cube_saturation", [60.0, 100.0], r"cube_saturation must be at most 1"),
+        ("randomisation.light_elevation", [170.0, 180.0], r"light_elevation must be at most 90"),
+        ("randomisation.camera_translation", 25.0, r"camera_translation must be at most 0\.3"),
+        ("randomisation.ambient_share", [0.3, 0.9], r"together they must be at most 1"),
+        ("randomisation.exposure", [0.0, 0.0], r"randomisation\.exposure must be above 0"),
         (
             "randomisation.texture_repeat",
             [0.0, 4.0],
@@ -136,6 +154,7 @@ def test_a_wrong_card_is_refused_naming_file_and_key(write_card, key, value, com
         ({"distance": [0.2, 0.1]}, r"distance"),
         ({"yaw": [0.5, -0.5]}, r"yaw must be \[lowest, highest\]"),
         ({"yaw": [0.5]}, r"yaw: expected 2 entries"),
+        ({"distance": [0.9, 1.0]}, r"practice 'first': distance \[0\.9, 1\.0\] cannot be drawn"),
         ({"closed": 1}, r"closed: expected true or false"),
         ({"closed": True}, r"'first' starts with closed fingers, but the tool is no hand"),
         ({"held_height": [0.03, 0.1]}, r"'first' holds the object, but the tool is no hand"),
@@ -178,3 +197,53 @@ def test_the_privileged_state_is_scaled_to_decimetres_around_the_workspace():
     for field in contract.state:
         assert field.scale == (10.0 if field.unit == "m" else 0.5)
     assert contract.state[0].offset == (0.5, 0.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("keys", "complaint"),
+    [
+        ({"held_height": [0.5, 0.6]}, r"held_height \[0\.5, 0\.6\] reaches above the workspace"),
+        ({"open_width": 8.0}, r"open_width must be above object\.size 0\.04 and at most 0\.08"),
+        ({"open_width": 0.04}, r"open_width must be above object\.size 0\.04.*found 0\.04"),
+    ],
+)
+def test_what_the_hand_cannot_do_is_refused(tmp_path, keys, complaint):
+    data = yaml.safe_load(load_task_card("block_lift").source.read_text())
+    if "held_height" in keys:
+        data["practice"][0] |= keys
+    else:
+        data["tool"]["hand"]["gripper"] |= keys | {"grasp_width": 0.03}
+    path = tmp_path / "block_lift.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(TaskCardError, match=complaint):
+        load_task_card(path)
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_line(tmp_path):
+    text = load_task_card("block_push").source.read_text()
+    path = tmp_path / "block_push.yaml"
+    path.write_text(text.replace("  timestep: 0.005", "  timestep: 0.01\n  timestep: 0.005"))
+    with pytest.raises(TaskCardError, match=r"(?s)the key 'timestep' is there twice.*line \d+"):
+        load_task_card(path)
+
+
+def test_numbers_may_be_written_as_1e_4(tmp_path):
+    text = load_task_card("block_push").source.read_text()
+    path = tmp_path / "block_push.yaml"
+    path.write_text(text.replace("ik_damping: 0.0001", "ik_damping: 1e-4"))
+    assert load_task_card(path).physics.ik_damping == 0.0001
+
+
+def test_joints_and_poses_that_the_arm_does_not_have_are_refused(write_card):
+    card = load_task_card(write_card("home.joints", [0.0, -3.3, 0.0, -146.0, 0.0, 142.8, 45.0]))
+    with pytest.raises(TaskCardError, match=r"home\.joints: joint 2 must be within .* radians"):
+        DifferentialIk.from_card(card)
+    upwards = load_task_card(write_card("home.tool_orientation", [1.0, 0.0, 0.0, 0.0]))
+    with pytest.raises(TaskCardError, match=r"home: no joint positions found"):
+        PandaScene(upwards)
+
+
+def test_a_file_whose_name_is_no_name_of_a_task_is_no_task(tmp_path, monkeypatch):
+    (tmp_path / "block_push (copy).yaml").write_text("")
+    monkeypatch.setenv(TASK_PATH, str(tmp_path))
+    assert available_tasks() == ["block_lift", "block_push"]

@@ -10,8 +10,21 @@ from typing import Any
 
 Range = tuple[float, float]
 
-_ABOVE_ZERO = ("light_elevation", "focal_scale", "texture_repeat")
+_ABOVE_ZERO = ("light_elevation", "focal_scale", "texture_repeat", "exposure", "gamma")
 """Ranges whose numbers are divided by, or drawn by their logarithm."""
+_AT_MOST = {
+    **dict.fromkeys(("ambient_share", "fill_share", "light_tint", "white_balance"), 1.0),
+    **dict.fromkeys(("goal_saturation", "goal_value", "cube_saturation", "cube_value"), 1.0),
+    **dict.fromkeys(("noise", "blotch"), 255.0),
+    "light_elevation": 90.0,
+    "camera_translation": 0.3,
+    "camera_rotation": 45.0,
+    "goal_hue": 120.0,
+    "cube_hue": 720.0,
+}
+"""What is above these was written in another unit, or is no colour, light or camera."""
+_APART = 60.0
+"""Smallest distance between the hues of cube and goal, degrees."""
 
 
 class AppearanceError(ValueError):
@@ -74,22 +87,29 @@ class AppearanceRanges:
                 raise AppearanceError(
                     f"randomisation.{name} must be above 0, found {list(numbers)}"
                 )
+            if name in _AT_MOST and max(numbers) > _AT_MOST[name]:
+                raise AppearanceError(
+                    f"randomisation.{name} must be at most {_AT_MOST[name]:g}, found "
+                    f"{list(numbers)}; is it in another unit?"
+                )
             if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
                 raise AppearanceError(
                     f"randomisation.{name} must be [smallest, largest], found {list(value)}"
                 )
-        nearest = min(
-            (low - high) % 360.0
-            for low, high in (
-                (self.cube_hue[0], self.goal_hue),
-                (-self.goal_hue, self.cube_hue[1]),
+        if self.ambient_share[1] + self.fill_share[1] > 1.0:
+            raise AppearanceError(
+                f"randomisation.ambient_share {list(self.ambient_share)} and fill_share "
+                f"{list(self.fill_share)} are parts of one light; together they must be at most 1"
             )
-        )
-        if nearest < 60.0:
+        # The cube's interval lies between the goal's end and its beginning one turn later.
+        turn = 360.0 * math.floor(self.cube_hue[0] / 360.0)
+        low, high = (hue - turn for hue in self.cube_hue)
+        nearest = max(0.0, min(low - self.goal_hue, 360.0 - self.goal_hue - high))
+        if nearest < _APART:
             raise AppearanceError(
                 f"randomisation.cube_hue {list(self.cube_hue)} comes within {nearest:.0f} degrees "
-                f"of the goal's red (0 +- {self.goal_hue}); keep 60 or more, hue tells cube and "
-                "goal apart"
+                f"of the goal's red (0 +- {self.goal_hue}); keep {_APART:.0f} or more, hue tells "
+                "cube and goal apart"
             )
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +16,7 @@ from twist_policy.action_gate import ActionGate, GateError
 from twist_policy.gripper_gate import Command, GripperGate
 from twist_sim.layout import draw_dynamics, draw_layout, draw_practice
 from twist_sim.scene import PandaScene
-from twist_sim.task_card import TaskCard, available_tasks, load_task_card
+from twist_sim.task_card import TaskCard, TaskCardError, available_tasks, load_task_card
 
 
 def environment_id(task: str) -> str:
@@ -38,6 +40,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
     A reset draws object, goal, mass and friction from (task, seed, trial). ``reset(seed=s)``
     starts at trial 0 of seed s; each further ``reset()`` is the next trial; ``options`` may name
     ``seed`` and ``trial`` directly, and ``practice``: True for one of the card's easier starts.
+    Environments with the same seed have the same episodes: give those of a vector different ones.
 
     The info of `reset` and `step` holds:
 
@@ -106,7 +109,8 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         Raises:
             ValueError: `options` has an unknown key or a negative number, or asks for practice
-                that the card does not describe.
+                that the card does not describe. The next `reset` is what it would have been.
+            TypeError: seed or trial is no whole number.
         """
         super().reset(seed=seed)
         options = dict(options or {})
@@ -115,17 +119,17 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
             raise ValueError(
                 f"reset options may be 'seed', 'trial' and 'practice', found {sorted(unknown)}"
             )
-        if seed is not None:
-            self._seed, self._trial = seed, -1
-        self._seed = int(options.get("seed", self._seed))
-        self._trial = int(options.get("trial", self._trial + 1))
-        dynamics = draw_dynamics(self.card, self._seed, self._trial)
+        last_seed, last_trial = (self._seed, self._trial) if seed is None else (seed, -1)
+        seed = operator.index(options.get("seed", last_seed))
+        trial = operator.index(options.get("trial", last_trial + 1))
+        dynamics = draw_dynamics(self.card, seed, trial)
         if options.get("practice", False):
-            practice = draw_practice(self.card, self._seed, self._trial)
+            practice = draw_practice(self.card, seed, trial)
             self.scene.reset(practice.layout, dynamics)
             self.scene.place_tool(practice.tool_position, fingers=practice.fingers)
         else:
-            self.scene.reset(draw_layout(self.card, self._seed, self._trial), dynamics)
+            self.scene.reset(draw_layout(self.card, seed, trial), dynamics)
+        self._seed, self._trial = seed, trial
         self._gate.reset(self.scene.tool_position)
         if self._gripper is not None:
             self._gripper.reset(closed=self.scene.gripper_closed)
@@ -140,6 +144,7 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
 
         Raises:
             ValueError: the action is not `action_size` finite numbers.
+            TaskCardError: the rules' reward is no finite number.
             RuntimeError: `reset` was never called.
         """
         values = np.asarray(action, dtype=np.float64)
@@ -173,7 +178,13 @@ class TaskEnv(gymnasium.Env[Observation, NDArray[np.float32]]):
         info = self._info(state, moved, stopped)
         seen = state.astype(np.float32)
         # Of what is seen, so that a stored episode can be judged again to the bit.
-        return seen, self.rules.reward(seen), False, truncated, info
+        reward = self.rules.reward(seen)
+        if not math.isfinite(reward):
+            raise TaskCardError(
+                f"{self.card.source}: the rules {self.card.rules!r} give a reward of {reward} for "
+                f"the state {seen.tolist()}; it must be finite in every state"
+            )
+        return seen, reward, False, truncated, info
 
     def _command_gripper(self, command: Command) -> None:
         gripper = self.contract.gripper

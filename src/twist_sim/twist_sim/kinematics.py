@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from twist_policy.contract import Quaternion, Vector3
 from twist_sim.panda import add_arm
-from twist_sim.task_card import TaskCard
+from twist_sim.task_card import TaskCard, TaskCardError
 
 Array = NDArray[np.float64]
 
@@ -64,14 +64,37 @@ class DifferentialIk:
 
     @classmethod
     def from_card(cls, card: TaskCard, *, tip_offset: Vector3 | None = None) -> DifferentialIk:
-        """Inverse kinematics of a task card's tool tip, or of another point of its flange."""
-        return cls(
+        """Inverse kinematics of a task card's tool tip, or of another point of its flange.
+
+        Raises:
+            TaskCardError: the card's home joints are outside the arm's limits.
+        """
+        ik = cls(
             card.tool.offset if tip_offset is None else tip_offset,
             card.home.joints,
             damping=card.physics.ik_damping,
             iterations=card.physics.ik_iterations,
             home_pull=card.physics.ik_home_pull,
         )
+        home = np.array(card.home.joints)
+        for joint in np.flatnonzero((home < ik.lower) | (home > ik.upper)):
+            raise TaskCardError(
+                f"{card.source}: home.joints: joint {joint + 1} must be within "
+                f"{ik.lower[joint]:.3f} and {ik.upper[joint]:.3f} radians, found {home[joint]}"
+            )
+        return ik
+
+    def home(self, card: TaskCard) -> Array:
+        """Joint positions whose tip is at the card's home, radians, shape (7,).
+
+        Raises:
+            TaskCardError: there are none.
+        """
+        home = card.home
+        try:
+            return self.solve_exactly(home.joints, home.tool_position, home.tool_orientation)
+        except KinematicsError as error:
+            raise TaskCardError(f"{card.source}: home: {error}") from None
 
     def forward(self, joints: ArrayLike) -> tuple[Array, Array]:
         """Tip position (metres, shape (3,)) and quaternion (w, x, y, z) in the base frame."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from twist_sim.task_card import TaskCard
+from twist_sim.task_card import TaskCard, TaskCardError
 
 _MOST_DRAWS = 10_000
 
@@ -61,7 +61,8 @@ def draw_layout(card: TaskCard, seed: int, trial: int) -> Layout:
     """Draws where object and goal of a trial are; never a layout that is already solved.
 
     Raises:
-        ValueError: seed or trial is negative, or the card's regions hardly ever yield a layout.
+        ValueError: seed or trial is negative.
+        TaskCardError: the card's regions hardly ever yield a layout.
     """
     generator = trial_generator(card.task, seed, trial, "layout")
     return _draw_layout(card, generator, card.layout.distance)
@@ -90,7 +91,7 @@ def _draw_layout(
                 object_yaw=yaw,
                 goal_position=(float(goal_xy[0]), float(goal_xy[1]), 0.0),
             )
-    raise ValueError(
+    raise TaskCardError(
         f"{card.source}: layout: none of {_MOST_DRAWS} draws had a start distance within "
         f"{distances}; widen the sampling regions or the distance range"
     )

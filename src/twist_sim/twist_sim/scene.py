@@ -58,6 +58,17 @@ class SceneSnapshot:
     fingers: FingerMemory | None = None
 
 
+_BLOWN_UP = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
+
+
+class SimulationError(RuntimeError):
+    """The simulated world has no sensible state any more."""
+
+
 class PandaScene:
     """The simulated world of one task, stepped by control periods or by substeps.
 
@@ -66,7 +77,7 @@ class PandaScene:
 
     Raises:
         RobotDataError: the Panda's meshes are missing.
-        KinematicsError: the card's home pose cannot be reached.
+        TaskCardError: the card's home pose cannot be reached.
     """
 
     def __init__(self, card: TaskCard) -> None:
@@ -78,9 +89,7 @@ class PandaScene:
         self._arm_root = int(self.model.body_rootid[self.model.body(FLANGE).id])
         self._scratch = mujoco.MjData(self.model)
         self._ik = DifferentialIk.from_card(card)
-        self.home_joints: Array = self._ik.solve_exactly(
-            card.home.joints, card.home.tool_position, card.home.tool_orientation
-        )
+        self.home_joints: Array = self._ik.home(card)
         """Joint positions whose tool tip is at the card's home, radians, shape (7,)."""
         self._orientation = np.array(card.home.tool_orientation)
         self._cube_qpos = int(self.model.joint("cube").qposadr[0])
@@ -215,6 +224,11 @@ class PandaScene:
         self.place(layout)
         self._go_home()
 
+    def put_arm_home(self) -> None:
+        """Puts the arm home at rest; objects, fingers and their command stay as they are."""
+        self._set_joints(self.home_joints)
+        self._update_poses()
+
     def place_tool(self, tool_position: ArrayLike, *, fingers: Fingers = "open") -> None:
         """Puts the arm at rest with its tool tip somewhere, as only a simulated arm can be put.
 
@@ -303,13 +317,20 @@ class PandaScene:
         data.ctrl[:7] = joint_targets
         if self._drive is None and self.on_substep is None:
             mujoco.mj_step(self.model, data, nstep=substeps)
-            return
-        for _ in range(substeps):
-            if self._drive is not None:
-                data.ctrl[7:] = self._drive.advance(data.qpos[self._fingers])
-            mujoco.mj_step(self.model, data)
-            if self.on_substep is not None:
-                self.on_substep()
+        else:
+            for _ in range(substeps):
+                if self._drive is not None:
+                    data.ctrl[7:] = self._drive.advance(data.qpos[self._fingers])
+                mujoco.mj_step(self.model, data)
+                if self.on_substep is not None:
+                    self.on_substep()
+        # MuJoCo puts a world that has blown up back to its zeros, counts it, and goes on.
+        if any(data.warning[kind].number for kind in _BLOWN_UP):
+            raise SimulationError(
+                f"the simulation of {self.card.task!r} has blown up: positions, velocities or "
+                "accelerations without bounds; use a smaller physics.timestep or stiffness, or a "
+                "larger damping_ratio"
+            )
 
     def get_state(self) -> Array:
         """The simulator state that rendering needs, shape (SIM_STATE_SIZE,), float64."""
@@ -367,10 +388,7 @@ class PandaScene:
 
     def _set_arm(self, joints: Array, fingers: Fingers = "open") -> None:
         """Puts the arm somewhere at rest, its fingers, if it has any, open or closed."""
-        self.data.qpos[self._arm] = joints
-        self.data.qvel[:7] = 0.0
-        self._joint_targets = joints.copy()
-        self.data.ctrl[:7] = joints
+        self._set_joints(joints)
         if self._drive is not None:
             open_width, held_width = self._drive.spec.open_width, self.card.object.size
             width = {"open": open_width, "closed": 0.0, "holding": held_width}[fingers]
@@ -378,6 +396,12 @@ class PandaScene:
             self.data.qpos[self._fingers] = width / 2
             self.data.ctrl[7:] = width / 2
         self._update_poses()
+
+    def _set_joints(self, joints: Array) -> None:
+        self.data.qpos[self._arm] = joints
+        self.data.qvel[:7] = 0.0
+        self._joint_targets = joints.copy()
+        self.data.ctrl[:7] = joints
 
     def _update_poses(self) -> None:
         """Brings everything that is drawn or measured in line with the configuration."""

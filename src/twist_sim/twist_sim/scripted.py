@@ -162,13 +162,18 @@ class ScriptedLifter:
 _BY_RULES = {"block_push": ScriptedPusher, "block_lift": ScriptedLifter}
 
 
+def is_scripted(card: TaskCard) -> bool:
+    """Whether there is a scripted behaviour for a card's rules."""
+    return card.rules in _BY_RULES
+
+
 def scripted_behaviour(card: TaskCard) -> ScriptedPusher | ScriptedLifter:
     """The scripted behaviour for a card's rules.
 
     Raises:
         TaskCardError: nothing is scripted for them; such a task is learned from nothing.
     """
-    if card.rules not in _BY_RULES:
+    if not is_scripted(card):
         raise TaskCardError(
             f"{card.source}: nothing is scripted for the rules {card.rules!r}; train without "
             "(teacher.scripted_episodes=0)"

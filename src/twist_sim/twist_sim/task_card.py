@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,7 +33,7 @@ from twist_policy.contract import (
 )
 from twist_sim.appearance_ranges import AppearanceError, AppearanceRanges
 from twist_sim.camera_geometry import look_at_orientation
-from twist_sim.typed_yaml import TaskCardError, parse
+from twist_sim.typed_yaml import TaskCardError, UniqueKeyLoader, parse
 
 if TYPE_CHECKING:
     from twist_sim.tasks import TaskRules
@@ -52,6 +53,9 @@ CROP_SIZE = 128
 """Default edge of a rendered crop, pixels: twice the student's input, so that the resize smooths
 edges, at little more cost than rendering 64 pixels. Training images are resized from it by a whole
 factor."""
+HAND_WIDTH = 0.08
+"""Largest distance between the finger pads of the Panda's hand, metres."""
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _TASKS_FOLDER = Path(__file__).parent / "tasks"
 
 Vector2 = tuple[float, float]
@@ -69,11 +73,25 @@ def _require_positive(**values: float) -> None:
         _require(value > 0, f"{name} must be positive, found {value}")
 
 
+def _require_at_most(largest: float, unit: str, **values: float) -> None:
+    """Refuses what nobody means: a number in another unit."""
+    for name, value in values.items():
+        _require(
+            abs(value) <= largest,
+            f"{name} must be at most {largest:g} {unit}, found {value}; is it in another unit?",
+        )
+
+
 def _require_range(name: str, value: Range, *, above: float) -> None:
     _require(
         above < value[0] <= value[1],
         f"{name} must be [lowest, highest] with {above} < lowest <= highest, found {list(value)}",
     )
+
+
+def _require_yaw(value: Range) -> None:
+    _require(value[0] <= value[1], f"yaw must be [lowest, highest], found {list(value)}")
+    _require_at_most(round(2 * math.pi, 4), "radians", yaw=max(value, key=abs))
 
 
 def _require_box(name: str, lower: tuple[float, ...], upper: tuple[float, ...]) -> None:
@@ -92,6 +110,7 @@ class ActionBounds:
 
     def __post_init__(self) -> None:
         _require_positive(bound=self.bound, leash=self.leash)
+        _require_at_most(0.2, "metres", leash=self.leash)
         _require(
             self.leash >= self.bound, f"leash {self.leash} must be at least bound {self.bound}"
         )
@@ -227,7 +246,9 @@ class ObjectModel:
 
     def __post_init__(self) -> None:
         _require_positive(size=self.size)
+        _require_at_most(0.3, "metres", size=self.size)
         _require_range("mass", self.mass, above=0.0)
+        _require_at_most(5.0, "kilograms", mass=self.mass[1])
         _require_range("friction", self.friction, above=0.0)
 
 
@@ -239,6 +260,7 @@ class GoalModel:
 
     def __post_init__(self) -> None:
         _require_positive(radius=self.radius)
+        _require_at_most(0.5, "metres", radius=self.radius)
 
 
 @dataclass(frozen=True)
@@ -266,7 +288,23 @@ class LayoutRegions:
             _require_box("goal", self.goal_lower, self.goal_upper)
         if self.distance is not None:
             _require_range("distance", self.distance, above=0.0)
-        _require(self.yaw[0] <= self.yaw[1], f"yaw must be [lowest, highest], found {self.yaw}")
+        _require_yaw(self.yaw)
+
+    def reachable_distances(self, margin: float = 0.0) -> Range:
+        """Smallest and largest distance between an object and a goal that can be drawn, metres.
+
+        Args:
+            margin: how far beyond its region the object may lie, metres.
+        """
+        assert self.goal_lower is not None
+        assert self.goal_upper is not None
+        gaps, spans = [], []
+        for axis in (0, 1):
+            lower, upper = self.object_lower[axis] - margin, self.object_upper[axis] + margin
+            goal_lower, goal_upper = self.goal_lower[axis], self.goal_upper[axis]
+            gaps.append(max(goal_lower - upper, lower - goal_upper, 0.0))
+            spans.append(max(goal_upper - lower, upper - goal_lower))
+        return math.hypot(*gaps), math.hypot(*spans)
 
 
 @dataclass(frozen=True)
@@ -306,7 +344,7 @@ class PracticeStart:
             if value is not None:
                 _require_range(name, value, above=0.0)
         if self.yaw is not None:
-            _require(self.yaw[0] <= self.yaw[1], f"yaw must be [lowest, highest], found {self.yaw}")
+            _require_yaw(self.yaw)
         _require(
             self.held_height is None or (self.yaw is None and not self.closed),
             f"{self.name!r}: with held_height the fingers hold the object, along its sides; leave "
@@ -380,6 +418,11 @@ class TaskCard:
 
     def __post_init__(self) -> None:
         _require_positive(control_period=self.control_period, episode_steps=self.episode_steps)
+        _require_at_most(1.0, "seconds", control_period=self.control_period)
+        _require(
+            re.fullmatch(_NAME, self.task) is not None,
+            f"task must be letters, digits, '_', '-' and '.', found {self.task!r}",
+        )
         substeps = self.control_period / self.physics.timestep
         _require(
             abs(substeps - round(substeps)) < 1e-6 and substeps >= 1,
@@ -403,6 +446,29 @@ class TaskCard:
                 self.tool.hand is not None or not start.closed,
                 f"practice {start.name!r} starts with closed fingers, but the tool is no hand",
             )
+            _require(
+                start.held_height is None or start.held_height[1] <= self.workspace.upper[2],
+                f"practice {start.name!r}: held_height {list(start.held_height or ())} reaches "
+                f"above the workspace, whose top is {self.workspace.upper[2]}",
+            )
+        self._check_distances()
+        if self.tool.hand is not None:
+            width = self.tool.hand.gripper.open_width
+            _require(
+                self.object.size < width <= HAND_WIDTH,
+                f"tool.hand.gripper.open_width must be above object.size {self.object.size} and at "
+                f"most {HAND_WIDTH} (metres), as far as the Panda's hand opens; found {width}",
+            )
+        _require(
+            all(
+                self.table.lower[axis] <= self.workspace.lower[axis]
+                and self.workspace.upper[axis] <= self.table.upper[axis]
+                for axis in (0, 1)
+            ),
+            f"the workspace {list(self.workspace.lower)}..{list(self.workspace.upper)} must lie "
+            f"over the table {list(self.table.lower)}..{list(self.table.upper)}, whose edge is "
+            "only drawn: nothing would fall",
+        )
         for kind in ("object", "goal"):
             lower = getattr(self.layout, f"{kind}_lower")
             upper = getattr(self.layout, f"{kind}_upper")
@@ -416,6 +482,22 @@ class TaskCard:
                 ),
                 f"layout.{kind} region {list(lower)}..{list(upper)} must lie inside the workspace "
                 f"{list(self.workspace.lower)}..{list(self.workspace.upper)}",
+            )
+
+    def _check_distances(self) -> None:
+        """Refuses start distances that object and goal cannot have from one another."""
+        wanted = [("layout.distance", self.layout.distance, 0.0)] + [
+            (f"practice {start.name!r}: distance", start.distance, start.margin)
+            for start in self.practice
+        ]
+        for name, distance, margin in wanted:
+            if distance is None:
+                continue
+            nearest, farthest = self.layout.reachable_distances(margin)
+            _require(
+                distance[0] <= farthest and nearest <= distance[1],
+                f"{name} {list(distance)} cannot be drawn: by the layout's regions, object and "
+                f"goal are {nearest:.3g} to {farthest:.3g} m apart",
             )
 
     @property
@@ -505,6 +587,7 @@ def _cards() -> dict[str, Path]:
         path.stem: path
         for folder in (*reversed(own), _TASKS_FOLDER)
         for path in folder.glob("*.yaml")
+        if re.fullmatch(_NAME, path.stem)  # not "my_task (copy).yaml"
     }
 
 
@@ -518,6 +601,8 @@ def load_task_card(name_or_path: str | Path) -> TaskCard:
     Raises:
         TaskCardError: the task is unknown, or the card unreadable, incomplete or inconsistent.
     """
+    from twist_sim.tasks import check_rules  # rules read cards: importing above makes a cycle
+
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         cards = _cards()
@@ -528,7 +613,7 @@ def load_task_card(name_or_path: str | Path) -> TaskCard:
             )
         path = cards[str(name_or_path)]
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
     except OSError as error:
         raise TaskCardError(f"cannot read the task card {path}: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -540,6 +625,7 @@ def load_task_card(name_or_path: str | Path) -> TaskCard:
             f"{path}: task: expected {path.stem!r} (the file name), found {card.task!r}"
         )
     card.refined().task_rules  # noqa: B018 - refuses parameters that its rules do not take
+    check_rules(card)
     try:
         card.contract(observes_ee_position=False)  # refuses cards no policy could be made for
         AppearanceRanges.from_mapping(card.randomisation)

@@ -4,16 +4,49 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+import sys
 import types
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
+
+import yaml
 
 T = TypeVar("T")
 
 
 class TaskCardError(ValueError):
     """A task card is unknown, unreadable, incomplete or contradicts itself."""
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """`yaml.SafeLoader` that refuses a key that is there twice, of which that one takes the last.
+
+    It also reads 1e-4 as the number that it is, as YAML 1.2 does.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping at `node`.
+
+        Raises:
+            yaml.constructor.ConstructorError: a key is there twice.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+"),
+    list("-+0123456789"),
+)
 
 
 def parse(cls: type[T], data: Any, *, source: str, path: str = "") -> T:
@@ -66,7 +99,7 @@ def _build(hint: Any, data: Any, source: str, path: str) -> Any:
     if hint is float:
         if isinstance(data, bool) or not isinstance(data, (int, float)):
             raise _error(source, path, f"expected a number, found {data!r}")
-        if not math.isfinite(data):
+        if abs(data) > sys.float_info.max or not math.isfinite(data):
             raise _error(source, path, f"expected a finite number, found {data!r}")
         return float(data)
     if not isinstance(data, hint) or (isinstance(data, bool) and hint is not bool):

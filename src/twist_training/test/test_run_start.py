@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,37 @@ from twist_training.shared_data import IMAGES
 from twist_training.storage.images import progress_of
 
 Write = Callable[..., Path]
+OWN_RULES = """
+from twist_sim.tasks.block_push import BlockPushRules
+
+
+class Own(BlockPushRules):
+    left_out = ()
+
+    @property
+    def fields(self):
+        return tuple(f for f in super().fields if f.name not in self.left_out)
+
+    def privileged_state(self, scene):
+        kept = super().privileged_state(scene)
+        sizes = [(f.name, f.size) for f in super().fields]
+        keep = [name not in self.left_out for name, size in sizes for _ in range(size)]
+        return kept[keep]
+
+    def reward(self, state):
+        return 0.0
+
+    def distance(self, state):
+        return 1.0
+
+
+class NoTip(Own):
+    left_out = ("ee_position",)
+
+
+class NoGoal(Own):
+    left_out = ("goal_position",)
+"""
 
 
 @pytest.fixture
@@ -119,6 +151,39 @@ def test_images_that_are_too_small_for_the_convolutions_are_refused(
     Session(parse_arguments(arguments), tmp_path / "fits")
     with pytest.raises(ConfigurationError, match=r"student\.padding 0 leaves nothing .*size 32"):
         Session(parse_arguments([*arguments, "student.padding=0"]), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("sections", "settings", "told"),
+    [
+        ({}, ["teacher.scripted_episodes=4"], r"nothing is scripted .* use teacher\.scripted_ep"),
+        ({}, [], ""),
+        ({"home": {"joints": [0, -3, 0, -146, 0, 143, 45]}}, [], r"joints: joint 2 .* radians"),
+        ({"home": {"tool_orientation": [1, 0, 0, 0]}}, [], r"home: no joint positions found"),
+        ({"rules": "tip_rules:NoTip"}, [], r"needs a field ee_position of 3 numbers"),
+        ({"rules": "tip_rules:NoGoal"}, [], r"needs a field goal_position of 2 numbers"),
+    ],
+)
+def test_a_task_that_training_cannot_do_is_refused_before_it_begins(
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    settings: list[str],
+    told: str,
+) -> None:
+    (tmp_path / "tip_rules.py").write_text(OWN_RULES)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "tip_rules", raising=False)
+    card = write(**({"rules": "tip_rules:Own"} | sections))
+    run = tmp_path / "run"
+    config = parse_arguments([f"task={card}", "preset=smoke", *settings])
+    if not told:
+        Session(config, run)  # a task of one's own trains by the presets as they are
+        return
+    with pytest.raises(ConfigurationError, match=told):
+        Session(config, run)
+    assert not run.exists()
 
 
 def test_a_refinement_whose_windows_do_not_fit_is_refused_before_it_begins(

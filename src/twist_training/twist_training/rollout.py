@@ -102,12 +102,14 @@ def run_episodes(
         "reward": [np.zeros(count, np.float32)],
         "sim_state": [observation.sim_state],
     }
-    success = np.zeros(count, bool)
+    success, stopped = np.zeros(count, bool), np.zeros(count, bool)
     for _ in range(steps):
         actions = policy.act(observation)
         results = [env.step(action) for env, action in zip(active, actions, strict=True)]
         observation = _gather([(result[0], result[4]) for result in results])
-        success = np.array([result[4]["success"] for result in results], bool)
+        # A robot that was stopped is not asked again, though the episode goes on for training.
+        stopped |= np.array([bool(result[4]["stopped"]) for result in results])
+        success = ~stopped & np.array([result[4]["success"] for result in results], bool)
         record["state"].append(observation.state)
         record["previous_action"].append(observation.executed_action)
         record["requested_action"].append(_norm_bounded(actions))

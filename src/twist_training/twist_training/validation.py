@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from twist_sim.typed_yaml import TaskCardError
 from twist_training.modules.networks import edge_after_convolutions
 
 if TYPE_CHECKING:
@@ -51,7 +52,29 @@ def problems_of(config: TrainingConfig) -> list[str]:
 
 def problems_with_card(config: TrainingConfig, card: TaskCard) -> Iterator[str]:
     """What of these settings does not fit the task, for a person."""
+    from twist_sim.kinematics import DifferentialIk  # MuJoCo takes a while to import
+    from twist_sim.scripted import is_scripted
+
     distillation, student = config.distillation, config.student
+    if config.teacher.scripted_episodes and not is_scripted(card):
+        yield (
+            f"teacher.scripted_episodes is {config.teacher.scripted_episodes}, but nothing is "
+            f"scripted for the rules {card.rules!r}; use teacher.scripted_episodes=0"
+        )
+    sizes = {state_field.name: state_field.size for state_field in card.task_rules.fields}
+    needed = {"ee_position": 3, "object_position": 3}
+    if card.goal is not None:
+        needed["goal_position"] = 2
+    for name, size in needed.items():
+        if sizes.get(name) != size:
+            yield (
+                f"training needs a field {name} of {size} numbers in {card.task}'s rules, which "
+                f"have {sizes}; add it to fields and to privileged_state"
+            )
+    try:
+        DifferentialIk.from_card(card).home(card)
+    except TaskCardError as error:
+        yield str(error)
     # The student's own episodes have the card's length, without the state after the last action.
     if distillation.rounds and distillation.length > card.episode_steps:
         yield (

@@ -11,7 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-MAX_WIDTH = 0.08
+from twist_sim.task_card import HAND_WIDTH
+
+MAX_WIDTH = HAND_WIDTH
 """Between the fingers when wide open, metres."""
 HOMING_SPEED = 0.05
 HOMING_FORCE = 20.0

@@ -140,9 +140,7 @@ class TwinWorld:
 
         A real arm moves there; what it hides of the table meanwhile, a judge does not look at.
         """
-        state = self._scene.get_state()
-        state[:7] = self._scene.home_joints
-        self._scene.set_state(state)
+        self._scene.put_arm_home()
         self._setpoint = self._scene.home_joints.copy()
         self._target = self._setpoint.copy()
 

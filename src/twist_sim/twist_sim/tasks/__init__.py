@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -20,7 +22,7 @@ from twist_sim.typed_yaml import TaskCardError
 if TYPE_CHECKING:
     from twist_sim.task_card import TaskCard
 
-__all__ = ["SceneState", "TaskRules", "make_rules"]
+__all__ = ["SceneState", "TaskRules", "check_rules", "make_rules"]
 
 
 class SceneState(Protocol):
@@ -130,6 +132,65 @@ def make_rules(card: TaskCard) -> TaskRules:
         raise TaskCardError(
             f"{card.source}: rules: {card.rules!r} does not take this card: "
             f"{type(error).__name__}: {error}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A `SceneState`: the tool at home, object and goal in the middle of their regions."""
+
+    tool_position: NDArray[np.float64]
+    object_position: NDArray[np.float64]
+    goal_position: NDArray[np.float64]
+    object_quaternion: NDArray[np.float64] = field(
+        default_factory=lambda: np.array([1.0, 0.0, 0.0, 0.0])
+    )
+    finger_width: float = 0.0
+    grasped: bool = False
+    gripper_closed: bool = False
+    gripper_busy: float = 0.0
+
+
+def check_rules(card: TaskCard) -> None:
+    """Asks a card's rules about one state, as the environment will.
+
+    Raises:
+        TaskCardError: a member is missing, fails, or answers with something else than
+            `TaskRules` says.
+    """
+    layout = card.layout
+    middle = np.mean([layout.object_lower, layout.object_upper], axis=0)
+    goal = middle
+    if layout.goal_lower is not None and layout.goal_upper is not None:
+        goal = np.mean([layout.goal_lower, layout.goal_upper], axis=0)
+    hand = card.tool.hand
+    start = _Start(
+        np.array(card.home.tool_position),
+        np.append(middle, card.object.size / 2),
+        np.append(goal, 0.0),
+        finger_width=0.0 if hand is None else hand.gripper.open_width,
+    )
+    rules, step = card.task_rules, "fields"
+    try:
+        size = sum(state_field.size for state_field in rules.fields)
+        step = "privileged_state"
+        state = rules.privileged_state(start)
+        if not isinstance(state, np.ndarray) or state.shape != (size,):
+            found = state.shape if isinstance(state, np.ndarray) else type(state).__name__
+            raise ValueError(f"expected an array of the {size} numbers of fields, found {found}")
+        if not np.isfinite(state).all():
+            raise ValueError(f"expected finite numbers, found {state.tolist()}")
+        for step in ("reward", "distance"):
+            value = getattr(rules, step)(state)
+            if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+                raise ValueError(f"expected a finite number, found {value!r}")
+        step = "success"
+        solved = rules.success(state)
+        if not isinstance(solved, (bool, np.bool_)):
+            raise ValueError(f"expected True or False, found {solved!r}")
+    except Exception as error:  # the class may be anybody's
+        raise TaskCardError(
+            f"{card.source}: rules: {step} of {card.rules!r}: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -23,7 +23,7 @@ class BlockPushParameters:
     """Numbers of the success rule and the reward, metres but for `floor` and the weights.
 
     Attributes:
-        success_distance: largest cube-goal distance in the table plane that is a success.
+        success_distance: cube-goal distance in the table plane below which it is a success.
         progress: cube-goal distance beyond the dead band at which progress is zero.
         reach: distance over which the reaching term falls to zero.
         floor: the progress term is never below minus this.
