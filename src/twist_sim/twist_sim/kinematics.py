@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import mujoco
@@ -187,6 +188,21 @@ class DifferentialIk:
         task = np.linalg.solve(jacobian @ jacobian.T + self._damping, self._error - jacobian @ pull)
         result: Array = np.clip(joints + pull + jacobian.T @ task, self.lower, self.upper)
         return result
+
+
+def check_reach(card: TaskCard) -> None:
+    """Whether the arm gets to a card's home and to every corner of its workspace.
+
+    Raises:
+        TaskCardError: it does not, with the key.
+    """
+    ik = DifferentialIk.from_card(card)
+    home, workspace = ik.home(card), card.workspace
+    for corner in itertools.product(*zip(workspace.lower, workspace.upper, strict=True)):
+        try:
+            ik.solve_exactly(home, corner, card.home.tool_orientation)
+        except KinematicsError as error:
+            raise TaskCardError(f"{card.source}: workspace: {error}") from None
 
 
 def _configuration(joints: ArrayLike) -> Array:

@@ -160,6 +160,7 @@ def test_images_that_are_too_small_for_the_convolutions_are_refused(
         ({}, [], ""),
         ({"home": {"joints": [0, -3, 0, -146, 0, 143, 45]}}, [], r"joints: joint 2 .* radians"),
         ({"home": {"tool_orientation": [1, 0, 0, 0]}}, [], r"home: no joint positions found"),
+        ({"workspace": {"upper": [0.95, 0.22, 0.25]}}, [], r"workspace: no joint positions found"),
         ({"rules": "tip_rules:NoTip"}, [], r"needs a field ee_position of 3 numbers"),
         ({"rules": "tip_rules:NoGoal"}, [], r"needs a field goal_position of 2 numbers"),
     ],

@@ -52,7 +52,7 @@ def problems_of(config: TrainingConfig) -> list[str]:
 
 def problems_with_card(config: TrainingConfig, card: TaskCard) -> Iterator[str]:
     """What of these settings does not fit the task, for a person."""
-    from twist_sim.kinematics import DifferentialIk  # MuJoCo takes a while to import
+    from twist_sim.kinematics import check_reach  # MuJoCo takes a while to import
     from twist_sim.scripted import is_scripted
 
     distillation, student = config.distillation, config.student
@@ -72,7 +72,7 @@ def problems_with_card(config: TrainingConfig, card: TaskCard) -> Iterator[str]:
                 f"have {sizes}; add it to fields and to privileged_state"
             )
     try:
-        DifferentialIk.from_card(card).home(card)
+        check_reach(card)
     except TaskCardError as error:
         yield str(error)
     # The student's own episodes have the card's length, without the state after the last action.
