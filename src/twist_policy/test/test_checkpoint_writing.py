@@ -53,6 +53,17 @@ def test_a_full_disk_leaves_no_half_checkpoint(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_writer_left_is_not_left_for_ever(
+    tmp_path: Path, contract: PolicyContract
+) -> None:
+    killed = tmp_path / ".model.partial"
+    killed.mkdir()
+    (killed / "student.ts").write_bytes(b"half")
+    write_synthetic_checkpoint(tmp_path / "model", contract)
+    assert no_leftovers(tmp_path)
+    load_checkpoint(tmp_path / "model")
+
+
 def test_an_interrupt_leaves_the_previous_checkpoint_intact(
     folder: Path, contract: PolicyContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:

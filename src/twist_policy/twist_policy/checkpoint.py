@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +183,7 @@ def write_checkpoint(
     contents[_MANIFEST] = _manifest_bytes(contract, contents, training, measured)
     with _explained_write_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = _new_folder(folder)
         try:
             if folder.is_dir():
                 _copy_additional_files(folder, temporary)
@@ -228,7 +227,7 @@ def update_records(
     )
     folder = folder.resolve()
     with _explained_write_errors(folder):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        temporary = _new_folder(folder)
         try:
             _copy_additional_files(folder, temporary)
             for name, content in contents.items():
@@ -420,6 +419,14 @@ def _copy_additional_files(source: Path, target: Path) -> None:
 def _previous(folder: Path) -> Path:
     """Where a checkpoint stays for the moment between the two renames of a replacement."""
     return folder.with_name(f".{folder.name}.previous")
+
+
+def _new_folder(folder: Path) -> Path:
+    """An empty folder beside `folder`, always the same one: a killed writer's is not left over."""
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    return temporary
 
 
 def _replace_folder(new: Path, folder: Path) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from twist_sim.task_card import load_task_card
 from twist_training import command_help
@@ -252,6 +256,39 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(RunError, match="is damaged"):
         session.load("teacher.pt")
+
+
+def _saved(content: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [_saved([1]), b"cno_such_module\nName\n."])
+def test_a_file_of_something_else_gives_way_to_the_checkpoint_before(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(parse_arguments(["preset=smoke"]), tmp_path)
+    session.save("teacher.pt", {"steps": 3})
+    session.save("teacher.pt", {"steps": 4})
+    (tmp_path / "teacher.pt.sha256").write_bytes(b"\xff")  # of no use
+    (tmp_path / "teacher.pt").write_bytes(content)
+    assert session.load("teacher.pt") == {"steps": 3}
+    assert "continuing from" in capsys.readouterr().err
+
+
+def test_a_standard_output_that_nobody_reads_is_told_from_a_disk(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "twist_training", "teacher", "preset=smoke"]
+    with subprocess.Popen(
+        [*command, f"output={tmp_path / 'run'}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None
+        run.stdout.close()  # as `| head -1` does
+        run.stdout = None
+        _, said = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert b"twist-train: standard output was closed" in said
+    assert b"Traceback" not in said
 
 
 def test_a_full_disk_keeps_the_previous_file(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,36 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
     assert "process 1 of 2 of this run ended with code -9" in error
     assert "the same command continues" in error
     assert "Traceback" not in error
+
+
+@TWO_CORES
+@pytest.mark.timeout(300)
+def test_the_others_end_with_a_first_process_that_is_killed_whatever_they_do(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, *_teacher(pretrain_steps=100_000), "processes=2"]
+    command.append(f"output={tmp_path}")
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    ) as first:
+        try:
+            _wait_for(lambda: (tmp_path / "teacher.jsonl").exists())
+            (other,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
+            os.kill(int(other), signal.SIGSTOP)  # it hangs
+        finally:
+            first.kill()
+    _wait_for(lambda: not Path(f"/proc/{other}").exists() or _is_dead(int(other)))
+
+
+def _is_dead(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_one_of_several_processes_leaves_the_others_before_it_ends() -> None:

@@ -259,6 +259,22 @@ with StageClock(Path(sys.argv[1]), period=0.01).measure("teacher"):
     assert 0.2 <= before <= seconds["teacher"] < 20.0
 
 
+@pytest.mark.parametrize("content", [b"", b"[1]", b'{"distil": "x"}', b"\xff\xfe"])
+def test_times_that_cannot_be_read_do_not_stop_a_run(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "timing.json").write_bytes(content)
+    with StageClock(tmp_path).measure("distil"):
+        pass
+    assert list(StageClock(tmp_path).seconds) == ["distil"]
+
+
+def test_what_ended_a_stage_is_told_though_its_time_cannot_be_saved(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt), StageClock(folder).measure("distil"):
+        folder.rmdir()
+        raise KeyboardInterrupt
+
+
 def test_a_flipped_bit_is_found_by_its_checksum_and_the_one_before_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,3 +23,8 @@ def test_of_several_processes_the_first_one_speaks(monkeypatch: pytest.MonkeyPat
         file = io.StringIO()
         assert list(ProgressBar(range(3), file=file)) == [0, 1, 2]
         assert (not file.getvalue()) == silent
+
+
+def test_without_a_standard_error_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)  # as after 2>&-
+    assert list(ProgressBar(range(3))) == [0, 1, 2]

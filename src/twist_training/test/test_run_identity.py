@@ -11,7 +11,7 @@ import pytest
 from twist_sim.task_card import TASK_PATH, load_task_card
 from twist_training.cli import main
 from twist_training.configuration import parse_arguments
-from twist_training.run_identity import CARD, RunError, card_differences
+from twist_training.run_identity import CARD, SETTINGS, RunError, card_differences
 from twist_training.session import Session
 
 CONFIG = parse_arguments(["preset=smoke", "task=push_too"])
@@ -60,8 +60,12 @@ def test_a_run_that_does_not_know_its_card_takes_the_present_one(
     assert not card_differences(load_task_card("push_too"), tmp_path)
 
 
-def test_a_damaged_card_of_a_run_is_named(edit: Callable[[str, str], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"{", b"[]", b"3", b"\xff"])
+@pytest.mark.parametrize("name", [CARD, SETTINGS])
+def test_a_damaged_card_or_settings_of_a_run_are_named(
+    edit: Callable[[str, str], None], tmp_path: Path, name: str, content: bytes
+) -> None:
     Session(CONFIG, tmp_path)
-    (tmp_path / CARD).write_text("{")
-    with pytest.raises(RunError, match=r"task_card\.json is damaged"):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(RunError, match=rf"{name} is damaged"):
         Session(CONFIG, tmp_path)

@@ -129,6 +129,28 @@ def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("kill_worker", "said"), [(False, "KeyboardInterrupt"), (True, "ended before its time")]
+)
+def test_an_interrupt_or_a_lost_worker_ends_the_others_whatever_they_do(
+    tmp_path: Path, kill_worker: bool, said: str
+) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_ORPHANS.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
+    with subprocess.Popen([sys.executable, str(script)], stderr=subprocess.PIPE) as parent:
+        _wait_for(lambda: len(list(tmp_path.glob("*.worker"))) == 2, parent)
+        workers = [int(path.stem) for path in tmp_path.glob("*.worker")]
+        os.kill(workers[1], signal.SIGSTOP)  # one that hangs
+        if kill_worker:
+            os.kill(workers[0], signal.SIGKILL)
+        else:
+            parent.send_signal(signal.SIGINT)
+        _, error = parent.communicate(timeout=60)
+    assert said in error.decode()
+    _wait_for(lambda: not any(map(_runs, workers)))
+
+
+@pytest.mark.timeout(300)
 def test_a_run_of_a_sweep_ends_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
     settings = "data/block_push_seed0_*/config.json"
     with subprocess.Popen([sys.executable, "-c", _SWEEP, str(tmp_path)]) as sweep:

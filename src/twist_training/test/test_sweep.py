@@ -25,7 +25,7 @@ from twist_training.run_identity import RunError
 from twist_training.session import Session
 from twist_training.sweep import command
 from twist_training.sweep.executors import executor_named, run_locally, run_on_ray
-from twist_training.sweep.job import RESULT, run_job
+from twist_training.sweep.job import RESULT, is_done, run_job
 from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep, to_plain, warm_ups
 from twist_training.sweep.report import markdown, results_of
 
@@ -372,6 +372,15 @@ def test_processes_report_results_and_failures_without_stopping_each_other(tmp_p
     assert found[1] == ({"successes": 3}, "")
     assert found[0][0] is None
     assert "is not a run folder" in found[0][1]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"successes": 3'])
+def test_a_result_that_cannot_be_read_is_made_again(tmp_path: Path, content: bytes) -> None:
+    assert not is_done(tmp_path)
+    (tmp_path / RESULT).write_bytes(content)
+    assert not is_done(tmp_path)
+    (tmp_path / RESULT).write_bytes(b'{"successes": 3}')
+    assert is_done(tmp_path)
 
 
 @pytest.mark.timeout(300)

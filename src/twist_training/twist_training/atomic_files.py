@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 CHECKSUMS = ".sha256"
 """Added to a file's name, that of the file with the checksums of its generations."""
+_SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 
 
 class DiskError(RuntimeError):
@@ -72,7 +74,8 @@ def read_generations(path: Path) -> Iterator[tuple[Path, bytes | None]]:
     The content is None when it is not what was once written.
     """
     ledger = path.with_name(path.name + CHECKSUMS)
-    known = ledger.read_text().split() if ledger.exists() else []
+    # A ledger without a single checksum, as of a disk that lost it, says nothing.
+    known = _SHA256.findall(ledger.read_bytes().decode(errors="replace")) if ledger.exists() else []
     for generation in (path, _previous(path)):
         if generation.exists():
             content = generation.read_bytes()

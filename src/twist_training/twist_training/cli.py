@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import shutil
 import signal
 import sys
@@ -38,7 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     from twist_sim.appearance_ranges import AppearanceError
     from twist_sim.textures import TextureError
     from twist_training.atomic_files import DiskError
-    from twist_training.local_processes import companions, is_first_process, process_count
+    from twist_training.local_processes import (
+        companions,
+        end_with_the_first,
+        is_first_process,
+        process_count,
+    )
     from twist_training.run_identity import RunError
     from twist_training.run_lock import locked
     from twist_training.runners.pipeline import STAGES, Pipeline, default_folder
@@ -46,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     from twist_training.storage.episodes import EpisodeFileError
     from twist_training.storage.result_table import ResultTableError
 
+    end_with_the_first()
     with _interruptions() as signals:
         try:
             if stage in TOOLS:
@@ -73,6 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
         except (ConfigurationError, TaskCardError, AppearanceError, TextureError) as error:
             print(f"twist-train: {error}", file=sys.stderr)
             return 2
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left there
+            print(
+                "twist-train: standard output was closed while the run was going on; the same "
+                "command continues from the last checkpoint",
+                file=sys.stderr,
+            )
+            return 1
         except (
             RunError,
             DiskError,

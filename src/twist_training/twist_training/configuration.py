@@ -454,7 +454,7 @@ def from_dict(data: dict[str, Any]) -> TrainingConfig:
     """
     try:
         return typing.cast(TrainingConfig, _from_dict(TrainingConfig, data))
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ConfigurationError(f"not a training configuration: {error}") from error
 
 

@@ -15,14 +15,16 @@ from twist_training.rollout import CONTACT_FORCE_LIMIT
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metric log; a last line cut short by a kill is left out."""
+    """The lines of a metric log; a line cut short by a kill is left out."""
     rows = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if isinstance(row, dict) and "step" in row:
+                rows.append(row)
     return rows
 
 

@@ -21,7 +21,10 @@ from torch import distributed
 from twist_training.configuration import TrainingConfig
 from twist_training.parallel import STARTED, leaving
 from twist_training.run_identity import RunError
+from twist_training.worker_pool import end_with_parent
 
+_FIRST = "TWIST_FIRST_PROCESS"
+"""Environment variable of the processes that are started here: the number of the first one."""
 _LOOPBACK = "127.0.0.1"
 _LAST_WORDS = 2000
 """How much of what an ended process said is shown, characters."""
@@ -48,6 +51,15 @@ def process_count(config: TrainingConfig) -> int:
 def is_first_process() -> bool:
     """Whether this process is the first of its run, before there is a session to ask."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def end_with_the_first() -> None:
+    """Has this process end with the one that started it for its run, if one did.
+
+    By itself it would only notice when it next waits for the first one: minutes later.
+    """
+    if first := os.environ.pop(_FIRST, ""):
+        end_with_parent(int(first))
 
 
 @contextlib.contextmanager
@@ -106,7 +118,7 @@ class _Companion:
         self.started, theirs = os.pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "twist_training", *self._arguments],
-            env=os.environ | self._environment | {STARTED: str(theirs)},
+            env=os.environ | self._environment | {STARTED: str(theirs), _FIRST: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=self._said,
             stderr=subprocess.STDOUT,

@@ -20,7 +20,9 @@ class ProgressBar(tqdm):  # type: ignore[type-arg]
     """
 
     def __init__(self, *arguments: Any, disable: bool = False, **options: Any) -> None:
-        if not sys.stderr.isatty():
+        # Without a standard error, as after 2>&-, there is nowhere to show it.
+        disable = disable or sys.stderr is None
+        if disable or not sys.stderr.isatty():
             options = {"mininterval": _IN_A_FILE, "maxinterval": 2 * _IN_A_FILE} | options
         silent = disable or os.environ.get("RANK", "0") != "0"
         super().__init__(*arguments, disable=silent, **options)

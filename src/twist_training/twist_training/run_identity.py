@@ -85,8 +85,10 @@ def _settings_differences(config: TrainingConfig, folder: Path) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data: dict[str, Any] = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(path.read_text())
+        if not isinstance(data, dict):
+            raise ValueError(f"expected an object, found {data!r}")
+    except ValueError as error:  # of JSON, UTF-8, or the one above
         raise RunError(f"{path} is damaged ({error}); choose another run folder") from error
     return data
 

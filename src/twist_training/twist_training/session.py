@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import io
 import json
-import pickle
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -145,10 +144,10 @@ class Session:
             try:
                 if content is None:
                     raise RuntimeError("its checksum is not the one that was written")
-                data: dict[str, Any] = torch.load(
-                    io.BytesIO(content), map_location=self.device, weights_only=False
-                )
-            except (RuntimeError, EOFError, pickle.UnpicklingError, OSError, KeyError) as error:
+                data = torch.load(io.BytesIO(content), map_location=self.device, weights_only=False)
+                if not isinstance(data, dict):
+                    raise TypeError(f"it holds a {type(data).__name__}")
+            except Exception as error:  # what was pickled there may raise anything
                 damaged.append(f"the checkpoint {path} is damaged ({error})")
                 continue
             if damaged:

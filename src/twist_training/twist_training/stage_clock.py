@@ -29,10 +29,10 @@ class StageClock:
     def seconds(self) -> dict[str, float]:
         """Seconds spent in each stage so far."""
         try:
-            data: dict[str, float] = json.loads(self._path.read_text())
-            return data
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
+            data = json.loads(self._path.read_text())
+            return {str(stage): float(seconds) for stage, seconds in data.items()}
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            return {}  # a statistic; nothing depends on it
 
     @contextlib.contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -59,7 +59,12 @@ class StageClock:
         saver.start()
         try:
             yield
-        finally:
+        except BaseException:
             ended.set()
             saver.join()
-            save()
+            with contextlib.suppress(DiskError):  # what ended the stage is the reason to tell
+                save()
+            raise
+        ended.set()
+        saver.join()
+        save()

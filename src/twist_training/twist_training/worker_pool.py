@@ -8,7 +8,10 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+from twist_training.run_identity import RunError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -22,21 +25,34 @@ def run_in_processes(
     """Yields ``function(job)`` for every job, in the order of the jobs.
 
     Processes are spawned, not forked: a GL context does not survive a fork. They leave Ctrl-C to
-    the parent, which then drops the jobs that have not begun, and are killed when it is.
+    the parent, and are killed when it is interrupted or killed: what a job leaves behind counts
+    only once it is done.
 
     Args:
         function: importable by the processes.
         jobs: picklable.
         workers: how many processes.
+
+    Raises:
+        RunError: one of them ended before its time.
     """
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=context, initializer=_serve, initargs=(os.getpid(),)
     ) as pool:
         try:
             yield from pool.map(function, jobs)
-        except BaseException:
+        except BaseException as error:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, BrokenProcessPool):
+                raise RunError(
+                    "a process that rendered or ran episodes ended before its time (out of "
+                    "memory?); the same command continues with what is missing, and needs less "
+                    "memory with fewer workers"
+                ) from error
             raise
 
 

@@ -234,12 +234,22 @@ class Pipeline:
 
 
 def refinements(folder: Path) -> list[str]:
-    """The commands that refined the run in `folder`, first to last; none where nothing did."""
+    """The commands that refined the run in `folder`, first to last; none where nothing did.
+
+    Raises:
+        RunError: the record of them is damaged.
+    """
     path = folder / REFINEMENT
     if not path.exists():
         return []
-    record = json.loads(path.read_text())
-    return [*record.get("before", []), record["command"]]
+    try:
+        record = json.loads(path.read_text())
+        return [*record.get("before", []), record["command"]]
+    except (ValueError, KeyError, AttributeError) as error:
+        raise RunError(
+            f"{path} is damaged ({error}); delete it, and the model card will not name what "
+            "refined this run"
+        ) from error
 
 
 def _check_textures(config: TrainingConfig, folder: Path) -> None:

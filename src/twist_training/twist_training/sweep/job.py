@@ -21,8 +21,11 @@ RESULT = "result.json"
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the job of a run folder has come to its end."""
-    return (folder / RESULT).exists()
+    """Whether the job of a run folder has come to its end, with a result that can be read."""
+    try:
+        return isinstance(json.loads((folder / RESULT).read_bytes()), dict)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
