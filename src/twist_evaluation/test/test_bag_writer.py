@@ -311,6 +311,7 @@ def test_hopeless_bag_is_said_to_be_so_and_left_alone(tmp_path: Path) -> None:
     (bag / "bag.mcap").write_bytes(b"nonsense")
 
     assert recover_main([str(bag)]) == 1
+    assert recover_main([str(tmp_path / "no_such_folder")]) == 1
     assert (bag / "bag.mcap").read_bytes() == b"nonsense"
 
 

@@ -230,6 +230,12 @@ def test_evaluations_made_one_after_the_other_are_paired_by_layout(tmp_path: Pat
         compare_folders((folders[0], tmp_path / "longer"))
     with pytest.raises(ResultsError, match=r"holds no results\.json"):
         compare_folders((folders[0], tmp_path))
+    nobody = ResultsFolder(
+        tmp_path / "nobody", EvaluationIdentity("block_push", 4, 3, 150, "y"), resume=False
+    )
+    nobody.add(TrialReport(0, N, "not judged: no console"))
+    with pytest.raises(ResultsError, match="no trial was judged in both"):
+        compare_folders((folders[0], tmp_path / "nobody"))
 
 
 def test_evaluations_under_other_conditions_are_compared_with_a_warning(tmp_path: Path) -> None:

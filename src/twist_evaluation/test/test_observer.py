@@ -203,6 +203,9 @@ def test_colours_are_clicked_in_a_picture_file(
     assert check.exists()
     assert pick_colours([*words, "--goal", "5,5"]) == 2
     assert "hardly any colour" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        pick_colours([*words, "--goal", "nan,5"])
+    assert "'nan,5' is not COLUMN,ROW" in capsys.readouterr().err
     assert pick_colours([str(tmp_path / "no.png"), "--cube", "1,1", "--goal", "2,2"]) == 2
 
 

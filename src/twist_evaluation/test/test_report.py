@@ -257,6 +257,37 @@ def test_histogram_counts_every_value_even_extremes() -> None:
     assert sum(int(title.rpartition(": ")[2]) for title in titles) == 301
 
 
+@pytest.mark.parametrize("values", [[-1.0, -2.0], [-1.0, -2.0, 3.0, 4.0]])
+def test_charts_show_what_is_below_zero(values: list[float]) -> None:
+    """A camera whose clock is ahead has negative ages."""
+    drawn = _svg(histogram(np.array(values), x_label="ms"))
+    titles = [e.text or "" for e in drawn.iter() if e.tag.endswith("title")]
+    assert sum(int(title.rpartition(": ")[2]) for title in titles) == len(values)
+    times = np.arange(float(len(values)))
+    line = _svg(line_chart([Series(times, np.array(values), "#000")], x_label="s", y_label="ms"))
+    points = next(e for e in line.iter() if e.tag.endswith("polyline")).attrib["points"]
+    heights = [float(point.partition(",")[2]) for point in points.split()]
+    assert max(heights) <= 230
+
+
+def test_attempts_that_were_run_again_are_shown_without_bags(tmp_path: Path) -> None:
+    results = ResultsFolder(
+        tmp_path, EvaluationIdentity("block_push", 1, 1, 150, "x"), resume=False
+    )
+    results.add(TrialReport(0, Outcome.ABORTED, "the camera froze"))
+    results.add(TrialReport(0, Outcome.SUCCESS))
+    assert main([str(tmp_path), "--no-video"]) == 0
+    assert "the camera froze" in (tmp_path / "report.html").read_text()
+
+
+def test_results_that_cannot_be_read_are_told_though_there_are_no_bags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.json").write_text('{"x":')
+    assert main([str(tmp_path)]) != 0
+    assert "results.json" in capsys.readouterr().err
+
+
 def test_charts_of_nothing_say_so() -> None:
     nothing = np.array([np.nan])
     assert "nothing was recorded" in histogram(nothing, x_label="ms")

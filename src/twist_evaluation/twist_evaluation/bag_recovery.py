@@ -120,7 +120,7 @@ def _readable_records(path: Path) -> Iterator[McapRecord]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point of ``twist-recover``; exit code 0 when every folder was recovered."""
+    """Entry point of ``twist-recover``; exit code 1 when one is missing or cannot be recovered."""
     parser = argparse.ArgumentParser(
         prog="twist-recover",
         description=__doc__,
@@ -132,7 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for folder in options.folders:
         inside = (*folder.glob("*"), *folder.glob("seed*/*"))
         bags = [folder] if is_cut_off(folder) else sorted(filter(is_cut_off, inside))
-        if not bags:
+        if not folder.is_dir():
+            failures += 1
+            print(f"{folder}: no such folder; give a bag or a folder of bags", file=sys.stderr)
+        elif not bags:
             print(f"{folder}: no cut-off bag here")
         for bag in bags:
             try:

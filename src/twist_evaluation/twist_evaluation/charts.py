@@ -92,15 +92,16 @@ def histogram(
     width: int = 560,
     height: int = 230,
 ) -> str:
-    """Histogram of the finite `values`, in the unit of `x_label`, from zero."""
+    """Histogram of the finite `values`, in the unit of `x_label`, from zero or what is below."""
     data = np.asarray(values, dtype=np.float64)
     data = data[np.isfinite(data)]
     if not data.size:
         return _empty(width, height)
     # Rare extremes must not squeeze the rest into one bar: they are gathered in the last one.
     top = float(max(np.percentile(data, 99.5) * 1.25, *(m.value * 1.08 for m in markers), 1e-9))
-    counts, edges = np.histogram(np.minimum(data, top), bins=bins, range=(0.0, top))
-    plane = _Plane(width, height, (0.0, top), (0.0, float(counts.max()) * 1.12))
+    low = min(0.0, float(data.min()))  # a camera's clock may be a little ahead
+    counts, edges = np.histogram(np.minimum(data, top), bins=bins, range=(low, top))
+    plane = _Plane(width, height, (low, top), (0.0, float(counts.max()) * 1.12))
     bars = "".join(
         f'<rect x="{plane.x(a) + 0.6:.1f}" y="{plane.y(n):.1f}" '
         f'width="{max(0.5, plane.x(b) - plane.x(a) - 1.2):.1f}" '
@@ -133,14 +134,14 @@ def line_chart(
     width: int = 560,
     height: int = 230,
 ) -> str:
-    """Lines over a common x; y starts at zero and leaves out the rarest extremes."""
+    """Lines over a common x; y starts at zero or below and leaves out the rarest extremes."""
     points = [s for s in series if np.isfinite(s.y).any()]
     if not points:
         return _empty(width, height)
     every = np.concatenate([s.y[np.isfinite(s.y)] for s in points])
     top = max(float(np.percentile(every, 99.7)) * 1.15, *(m.value * 1.1 for m in markers), 1e-9)
     right = max(max(float(s.x.max()) for s in points), 1e-9)
-    plane = _Plane(width, height, (0.0, right), (0.0, top))
+    plane = _Plane(width, height, (0.0, right), (min(0.0, float(every.min())), top))
     body = "".join(_polyline(s, plane) for s in points)
     for marker in markers:
         y = plane.y(marker.value)

@@ -242,7 +242,12 @@ def compare_folders(folders: tuple[Path, Path]) -> Comparison:
             Pair(seed, trial, by_number[0].get(trial), by_number[1].get(trial))
             for trial in range(one.trials)
         ]
-    return Comparison(names, tuple(pairs), again, tuple(conditions))
+    comparison = Comparison(names, tuple(pairs), again, tuple(conditions))
+    if not comparison.used:
+        raise ResultsError(
+            f"no trial was judged in both {folders[0]} and {folders[1]}: nothing to compare"
+        )
+    return comparison
 
 
 def lines(comparison: Comparison) -> list[str]:

@@ -10,6 +10,7 @@ and ``--goal`` a window opens to click in. Needs no ROS.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -126,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _pixel(text: str) -> Pixel:
     try:
         column, row = (float(part) for part in text.split(","))
+        if not (math.isfinite(column) and math.isfinite(row)):
+            raise ValueError
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not COLUMN,ROW") from None
     return column, row

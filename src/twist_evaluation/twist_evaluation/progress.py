@@ -98,7 +98,8 @@ def closing(
             f"ended early after {counts.run} of {counts.planned} trials: {reason or 'see above'}"
         )
         lines.append(f"continue with the same arguments and resume:=true output:={output}")
-    lines += [f"results {folder / RESULTS_FILE}" for folder in folders]
+    files = [folder / RESULTS_FILE for folder in folders]
+    lines += [f"results {path}" for path in files if path.exists()]
     if recorded and counts.run:
         lines.append(f"report  twist-report {output}")
     return "\n".join(lines)

@@ -59,7 +59,9 @@ def make_report(folder: Path, output: Path, *, video: bool = True) -> Report:
     evidence = read_evidence(folder)
     try:
         found, unreadable = read_trials(folder)
-    except BagError:
+    except BagError as error:
+        if evidence.unreadable:
+            raise BagError("; ".join(evidence.unreadable)) from error
         if not evidence.results:
             raise
         found, unreadable = [], []  # not recorded, or each trial ended before it had a bag

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import rclpy
+from rclpy.exceptions import NameValidationException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
@@ -75,7 +76,7 @@ def run_node(name: str, create: Callable[[], Node], arguments: Sequence[str] | N
         )
         try:
             node = create()
-        except (RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, NameValidationException) as error:
             # The project's errors say cause and cure; a traceback would hide that.
             raise FatalNodeError(str(error)) from error
         # What was imported and made stays: looking through it for garbage takes up to 0.07 s, in

@@ -268,11 +268,15 @@ def test_times_that_cannot_be_read_do_not_stop_a_run(tmp_path: Path, content: by
 
 
 def test_what_ended_a_stage_is_told_though_its_time_cannot_be_saved(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with StageClock(folder).measure("distil"):
+            folder.rmdir()
+            raise KeyboardInterrupt
+
     folder = tmp_path / "run"
     folder.mkdir()
-    with pytest.raises(KeyboardInterrupt), StageClock(folder).measure("distil"):
-        folder.rmdir()
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
 
 
 def test_a_flipped_bit_is_found_by_its_checksum_and_the_one_before_is_used(

@@ -158,7 +158,7 @@ def _run(stage: str, pipeline: Pipeline) -> None:
     if processes.first:
         total = sum(pipeline.clock.seconds.values()) / 60
         free = shutil.disk_usage(folder).free / 1e9
-        print(f"run: {total:.1f} min; {folder} can be deleted ({free:.0f} GB free there)")
+        print(f"run: {total:.1f} min, in {folder} ({free:.0f} GB free there)")
 
 
 if __name__ == "__main__":

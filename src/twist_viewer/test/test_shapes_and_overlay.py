@@ -120,6 +120,8 @@ def test_the_overlay_shows_everything_at_once_and_leaves_out_what_is_behind_the_
     frame = np.full((480, 640, 3), 40, dtype=np.uint8)
     everything = list(shapes().values())
     picture = draw_overlay(frame, everything, CONTRACT.camera)  # type: ignore[arg-type]
+    bright = draw_overlay(np.full_like(frame, 200), everything, CONTRACT.camera)  # type: ignore[arg-type]
+    assert 0 < bright[-2, 2].max() < 200, "the camera's picture shows through the legend"
     assert picture.shape == frame.shape
     assert np.any(picture != frame)
     behind = dataclasses.replace(STEP, target=np.array([3.0, 0.0, 2.0]))

@@ -49,12 +49,13 @@ def draw_overlay(
     layer = layer.resize((width, height), Image.Resampling.BOX)
     picture = Image.fromarray(frame).convert("RGBA")
     picture.alpha_composite(layer)
-    writing = ImageDraw.Draw(picture)
+    picture = picture.convert("RGB")
+    writing = ImageDraw.Draw(picture, "RGBA")  # blends; on an RGBA picture it would replace
     texts = [shape for shape in shapes if shape.kind is Kind.TEXT]
     _caption(writing, texts, width)
     if legend:
         _explain(writing, {shape.name: shape.colour for shape in shapes}, height)
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture)
 
 
 def _rgba(colour: Colour, opacity: float | None = None) -> tuple[int, int, int, int]:
