@@ -10,14 +10,13 @@ import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from started_processes import is_alive, wait_for
 
 from twist_training import parallel
 from twist_training.configuration import ConfigurationError, parse_arguments
@@ -147,11 +146,7 @@ def test_a_process_that_ends_before_its_time_is_named(tmp_path: Path) -> None:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     ) as first:
         try:
-            deadline = time.monotonic() + 120.0
-            while not (tmp_path / "teacher.jsonl").exists():  # both are there, and training
-                assert first.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            wait_for((tmp_path / "teacher.jsonl").exists, first)  # both are there, and training
             (other,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
             os.kill(int(other), signal.SIGKILL)
             _, error = first.communicate(timeout=120)
@@ -174,23 +169,12 @@ def test_the_others_end_with_a_first_process_that_is_killed_whatever_they_do(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
     ) as first:
         try:
-            _wait_for(lambda: (tmp_path / "teacher.jsonl").exists())
+            wait_for((tmp_path / "teacher.jsonl").exists, first)
             (other,) = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
             os.kill(int(other), signal.SIGSTOP)  # it hangs
         finally:
             first.kill()
-    _wait_for(lambda: not Path(f"/proc/{other}").exists() or _is_dead(int(other)))
-
-
-def _is_dead(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-def _wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: not is_alive(int(other)))
 
 
 def test_one_of_several_processes_leaves_the_others_before_it_ends() -> None:
