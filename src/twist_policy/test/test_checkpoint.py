@@ -228,6 +228,7 @@ def test_golden_data_that_cannot_be_read_is_refused(folder: Path) -> None:
     ("name", "damage", "message"),
     [
         ("action", lambda array: np.full_like(array, np.nan), "action differs from the golden"),
+        ("imagined_z", lambda array: np.full_like(array, np.nan), "imagined_z differs from the"),
         ("tiles", lambda array: array[:0], "golden data hold no steps"),
     ],
 )

@@ -209,7 +209,15 @@ def test_a_frame_of_another_camera_is_refused(policy: LatentPolicy, bad: np.ndar
 
 @pytest.mark.parametrize(
     "bad",
-    [(np.nan, 0.0, 0.0), (np.inf, 0.0, 0.0), (0.0, 0.0), 1.0, None, ("far", "left", "up")],
+    [
+        (np.nan, 0.0, 0.0),
+        (np.inf, 0.0, 0.0),
+        (0.0, 0.0),
+        1.0,
+        (1e39, 0.0, 0.0),
+        None,
+        ("far", "left", "up"),
+    ],
 )
 def test_a_bad_position_is_refused(
     policy: LatentPolicy, frame: NDArray[np.uint8], bad: object
@@ -218,7 +226,7 @@ def test_a_bad_position_is_refused(
         policy.step(frame, bad)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("bad", [(np.nan, 0.0, 0.0), (0.0, 0.0), (0.021, 0.0, 0.0)])
+@pytest.mark.parametrize("bad", [(np.nan, 0.0, 0.0), (0.0, 0.0), (0.021, 0.0, 0.0), None])
 def test_a_motion_that_was_never_allowed_cannot_be_committed(
     policy: LatentPolicy, bad: tuple[float, ...]
 ) -> None:

@@ -181,18 +181,7 @@ def write_checkpoint(
     contents[_GOLDEN] = data.to_bytes()
     contents[_CARD] = model_card.encode()
     contents[_MANIFEST] = _manifest_bytes(contract, contents, training, measured)
-    with _explained_write_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _new_folder(folder)
-        try:
-            if folder.is_dir():
-                _copy_additional_files(folder, temporary)
-            for name, content in contents.items():  # the manifest comes last
-                _write_durably(temporary / name, content)
-            temporary.chmod(0o755)
-            _replace_folder(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    _write_folder(folder, contents)
 
 
 def update_records(
@@ -225,17 +214,7 @@ def update_records(
         checkpoint.training,
         checkpoint.measured if measured is None else measured,
     )
-    folder = folder.resolve()
-    with _explained_write_errors(folder):
-        temporary = _new_folder(folder)
-        try:
-            _copy_additional_files(folder, temporary)
-            for name, content in contents.items():
-                _write_durably(temporary / name, content)
-            temporary.chmod(0o755)
-            _replace_folder(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    _write_folder(folder.resolve(), contents)
 
 
 def _manifest_bytes(
@@ -421,12 +400,27 @@ def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.previous")
 
 
-def _new_folder(folder: Path) -> Path:
-    """An empty folder beside `folder`, always the same one: a killed writer's is not left over."""
+def _write_folder(folder: Path, contents: dict[str, bytes]) -> None:
+    """Makes or replaces `folder` with these files, and the additional ones that it has.
+
+    Raises:
+        CheckpointError: it cannot be written; what was there before is unchanged.
+    """
+    # Always the same name: what a killed writer left is not left over.
     temporary = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    return temporary
+    with _explained_write_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        try:
+            if folder.is_dir():
+                _copy_additional_files(folder, temporary)
+            for name, content in contents.items():  # the manifest comes last
+                _write_durably(temporary / name, content)
+            temporary.chmod(0o755)
+            _replace_folder(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _replace_folder(new: Path, folder: Path) -> None:

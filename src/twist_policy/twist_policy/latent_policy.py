@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from twist_policy.checkpoint import Checkpoint
 from twist_policy.gripper_gate import CLOSED, OPEN, asked_state
 
 _WARM_UP_EPISODE = 4
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 class PolicyError(RuntimeError):
@@ -100,16 +102,7 @@ class LatentPolicy:
                 f"{kind} {shape}; set the camera to "
                 f"{self.contract.camera.width}x{self.contract.camera.height} rgb8"
             )
-        try:
-            position = np.array(ee_position, dtype=np.float32)
-        except (TypeError, ValueError):
-            raise PolicyError(
-                f"ee_position must be three finite numbers in metres, found {ee_position!r}"
-            ) from None
-        if position.shape != (3,) or not bool(np.isfinite(position).all()):
-            raise PolicyError(
-                f"ee_position must be three finite numbers in metres, found {position.tolist()}"
-            )
+        position = _in_metres("ee_position", ee_position, np.float32)
         np.copyto(self._frame_array, frame)
         with torch.inference_mode():
             try:
@@ -143,11 +136,7 @@ class LatentPolicy:
             PolicyError: not three finite numbers, a longer translation than the contract allows,
                 or a gripper state that does not fit. Nothing is committed then.
         """
-        delta = np.asarray(executed_delta, dtype=np.float64)
-        if delta.shape != (3,) or not bool(np.isfinite(delta).all()):
-            raise PolicyError(
-                f"executed_delta must be three finite numbers in metres, found {delta.tolist()}"
-            )
+        delta = _in_metres("executed_delta", executed_delta, np.float64)
         bound = self.contract.action_bound
         norm = float(np.linalg.norm(delta))
         if norm > bound * (1 + 1e-6):
@@ -251,6 +240,21 @@ def _bounded(action: Tensor, gripper_state: float) -> Tensor:
 def _to_array(values: Tensor) -> NDArray[np.float64]:
     array: NDArray[np.float64] = values.to(torch.float64).numpy().copy()
     return array
+
+
+def _in_metres(name: str, value: ArrayLike, kind: type[Number]) -> NDArray[Number]:
+    """A copy of three numbers that are finite in this precision.
+
+    Raises:
+        PolicyError: they are not.
+    """
+    try:
+        numbers = np.array(value, dtype=kind)
+    except (TypeError, ValueError):
+        numbers = np.empty(0, kind)
+    if numbers.shape != (3,) or not bool(np.isfinite(numbers).all()):
+        raise PolicyError(f"{name} must be three finite numbers in metres, found {value!r}")
+    return numbers
 
 
 def _require_finite(**values: Tensor) -> None:

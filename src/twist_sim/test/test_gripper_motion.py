@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 
 from twist_sim.ros.gripper_motion import (
-    MAX_WIDTH,
     FingerCommand,
     GripperMotion,
     GripperRefusal,
     Outcome,
 )
 from twist_sim.ros.twin_world import TwinWorld
-from twist_sim.task_card import load_task_card
+from twist_sim.task_card import HAND_WIDTH, load_task_card
 
 TICK = 0.01
 LATENCY = 0.2
@@ -81,7 +80,7 @@ def test_homing_closes_and_opens_wide() -> None:
     fingers = IdealFingers(0.05)
     outcome, seconds = fingers.run(GripperMotion.homing())
     assert outcome.success
-    assert fingers.width == pytest.approx(MAX_WIDTH)
+    assert fingers.width == pytest.approx(HAND_WIDTH)
     assert seconds > 2.6  # 5 cm and 8 cm at 5 cm/s
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from twist_policy.contract import GripperSpec
 from twist_sim.panda import add_link_mesh
-from twist_sim.task_card import Hand
+from twist_sim.task_card import HAND_WIDTH, Hand
 
 FINGER_JOINTS = ("panda_finger_joint1", "panda_finger_joint2")
 PADS = ("finger_left", "finger_right")
@@ -15,7 +15,7 @@ PADS = ("finger_left", "finger_right")
 
 _HAND_MASS, _HAND_CENTRE = 0.73, (-0.01, 0.0, 0.03)  # kg, metres; from the URDF
 _HAND_INERTIA = (0.001, 0.0025, 0.0017, 0.0, 0.0, 0.0)
-_FINGER_MASS, _FINGER_RANGE = 0.015, (0.0, 0.04)
+_FINGER_MASS, _FINGER_RANGE = 0.015, (0.0, HAND_WIDTH / 2)
 _FINGER_START = 0.0584  # of the finger's frame along the hand's z
 _PAD_CENTRE, _PAD_HALF = (0.0, 0.00758, 0.04525), (0.00875, 0.0076, 0.00925)
 # The spindle's inertia as the fingers feel it: stiff enough a drive for 5 ms steps.

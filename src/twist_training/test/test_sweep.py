@@ -25,7 +25,7 @@ from twist_training.run_identity import RunError
 from twist_training.session import Session
 from twist_training.sweep import command
 from twist_training.sweep.executors import executor_named, run_locally, run_on_ray
-from twist_training.sweep.job import RESULT, is_done, run_job
+from twist_training.sweep.job import RESULT, result_of, run_job
 from twist_training.sweep.plan import SHIPPED, Sweep, plan, read_sweep, to_plain, warm_ups
 from twist_training.sweep.report import markdown, results_of
 
@@ -376,11 +376,11 @@ def test_processes_report_results_and_failures_without_stopping_each_other(tmp_p
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"successes": 3'])
 def test_a_result_that_cannot_be_read_is_made_again(tmp_path: Path, content: bytes) -> None:
-    assert not is_done(tmp_path)
+    assert result_of(tmp_path) is None
     (tmp_path / RESULT).write_bytes(content)
-    assert not is_done(tmp_path)
+    assert result_of(tmp_path) is None
     (tmp_path / RESULT).write_bytes(b'{"successes": 3}')
-    assert is_done(tmp_path)
+    assert result_of(tmp_path) == {"successes": 3}
 
 
 @pytest.mark.timeout(300)

@@ -58,13 +58,13 @@ class StageClock:
         saver = threading.Thread(target=keep_saving, name="stage clock", daemon=True)
         saver.start()
         try:
-            yield
+            try:
+                yield
+            finally:
+                ended.set()
+                saver.join()
         except BaseException:
-            ended.set()
-            saver.join()
             with contextlib.suppress(DiskError):  # what ended the stage is the reason to tell
                 save()
             raise
-        ended.set()
-        saver.join()
         save()

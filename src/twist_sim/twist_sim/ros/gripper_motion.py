@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 from twist_sim.task_card import HAND_WIDTH
 
-MAX_WIDTH = HAND_WIDTH
-"""Between the fingers when wide open, metres."""
 HOMING_SPEED = 0.05
 HOMING_FORCE = 20.0
 
@@ -113,8 +111,8 @@ class GripperMotion:
     def homing(cls) -> GripperMotion:
         """Closes, then opens as wide as it goes."""
         close = FingerCommand(0.0, HOMING_SPEED, HOMING_FORCE)
-        wide = FingerCommand(MAX_WIDTH, HOMING_SPEED)
-        return cls([close, wide], MAX_WIDTH - _REACHED, MAX_WIDTH + _REACHED)
+        wide = FingerCommand(HAND_WIDTH, HOMING_SPEED)
+        return cls([close, wide], HAND_WIDTH - _REACHED, HAND_WIDTH + _REACHED)
 
     def advance(self, width: float, now: float) -> FingerCommand | Outcome | None:
         """Time passed.
@@ -150,7 +148,7 @@ class GripperMotion:
 
 
 def _check(width: float, speed: float) -> None:
-    if not 0.0 <= width <= MAX_WIDTH:
-        raise GripperRefusal(f"the width must be within 0..{MAX_WIDTH} m, found {width}")
+    if not 0.0 <= width <= HAND_WIDTH:
+        raise GripperRefusal(f"the width must be within 0..{HAND_WIDTH} m, found {width}")
     if not (math.isfinite(speed) and speed > 0):
         raise GripperRefusal(f"the speed must be positive and finite, found {speed} m/s")

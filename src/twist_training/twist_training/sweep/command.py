@@ -12,7 +12,7 @@ from twist_training.run_identity import RunError
 from twist_training.run_lock import locked
 from twist_training.storage.result_table import ResultTable
 from twist_training.sweep.executors import executor_named
-from twist_training.sweep.job import is_done
+from twist_training.sweep.job import result_of
 from twist_training.sweep.plan import (
     SHIPPED,
     StudentRun,
@@ -69,8 +69,8 @@ def main(arguments: list[str]) -> None:
     with locked(out, "out"), ResultTable(out / "results.jsonl", about=about, key=KEY) as table:
         waiting = [run for run in students if any(row not in table for row in _keys(run))]
         needed = {run.data for run in waiting}
-        unmade = [run for run in makers if run.folder in needed and not is_done(run.folder)]
-        cold = [run for run in warm_ups(waiting) if not is_done(run.folder)]
+        unmade = [run for run in makers if run.folder in needed and result_of(run.folder) is None]
+        cold = [run for run in warm_ups(waiting) if result_of(run.folder) is None]
         total = len(unmade) + len(cold) + len(waiting)
         with ProgressBar(total=total, desc="sweep", unit="run") as bar:
 

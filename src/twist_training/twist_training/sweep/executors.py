@@ -17,7 +17,7 @@ from typing import Any
 from twist_training.atomic_files import DiskError, write_atomically
 from twist_training.configuration import ConfigurationError
 from twist_training.run_identity import RunError
-from twist_training.sweep.job import RESULT, run_job
+from twist_training.sweep.job import result_of, run_job
 
 Plain = dict[str, Any]
 Report = Callable[[int, Plain | None, str], None]
@@ -83,8 +83,7 @@ def run_locally(jobs: Sequence[Plain], workers: int, report: Report) -> None:
             with lock:
                 running.discard(process)
         if code == 0:
-            result: Plain = json.loads((folder / RESULT).read_text())
-            return result, ""
+            return result_of(folder), ""
         said = (folder / "job.log").read_text(encoding="utf-8", errors="replace").splitlines()
         return None, f"exit code {code}\n" + "\n".join(said[-_LAST_LINES:])
 

@@ -20,12 +20,13 @@ from twist_training.worker_pool import end_with_parent
 RESULT = "result.json"
 
 
-def is_done(folder: Path) -> bool:
-    """Whether the job of a run folder has come to its end, with a result that can be read."""
+def result_of(folder: Path) -> dict[str, Any] | None:
+    """What the job of a run folder has come to; None before its end, or if it cannot be read."""
     try:
-        return isinstance(json.loads((folder / RESULT).read_bytes()), dict)
+        result = json.loads((folder / RESULT).read_bytes())
     except (FileNotFoundError, ValueError):
-        return False
+        return None
+    return result if isinstance(result, dict) else None
 
 
 def run_job(job: dict[str, Any]) -> dict[str, Any]:
@@ -41,11 +42,11 @@ def run_job(job: dict[str, Any]) -> dict[str, Any]:
     """
     folder = Path(job["folder"])
     with locked(folder):
-        if not is_done(folder):
-            found = _run(job, folder)
+        result = result_of(folder)
+        if result is None:
+            result = _run(job, folder)
             with write_atomically(folder / RESULT) as file:
-                file.write(json.dumps(found).encode())
-        result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+                file.write(json.dumps(result).encode())
         return result
 
 
